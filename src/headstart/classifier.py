@@ -1,0 +1,241 @@
+"""A trunk, a head and class names: what predicts, is saved and loaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from headstart import classifier_file
+from headstart.dataset import Dataset
+from headstart.errors import ModelFileError, PhotosError, near
+from headstart.evaluate import Evaluation, score
+from headstart.features import Features, Progress, extract
+from headstart.heads import Head, Layer, apply
+from headstart.splitting import final_split
+from headstart.store import Store
+from headstart.trunk import Output, Trunk, prepare_classifier
+from headstart.worker import lazy
+
+AT_ONCE = 512
+"""Pictures that `predict` reads ahead of what it has answered."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a classifier says of one picture.
+
+    Attributes:
+        file: the picture, as it was given.
+        label: the most probable class; None where the picture cannot be read.
+        probability: of that class, 0 to 1.
+        probabilities: of every class, by name.
+        known: whether the picture looks like any of the classes; None while the model has no rule for that.
+        error: why the picture cannot be read, else None.
+    """
+
+    file: str
+    label: str | None = None
+    probability: float | None = None
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+    known: bool | None = None
+    error: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        if self.error is not None:
+            return {"file": self.file, "error": self.error}
+        return {"file": self.file, "label": self.label, "probability": self.probability,
+                "probabilities": dict(self.probabilities), "known": self.known}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained classifier. Made by `headstart.train` or `Classifier.load`.
+
+    Attributes:
+        class_names: in the order of the probabilities.
+        trunk: the compiled trunk, which may have more outputs than are used.
+        outputs: the outputs that the head stands on.
+        layers: the head.
+        facts: what `headstart.json` in the saved file holds.
+
+    Example:
+        >>> flowers = Classifier.load("flowers.keras")           # doctest: +SKIP
+        >>> flowers.predict("tulip.jpg").label                   # doctest: +SKIP
+        'tulip'
+    """
+
+    class_names: tuple[str, ...]
+    trunk: Trunk = field(repr=False)
+    outputs: tuple[Output, ...] = field(repr=False)
+    layers: tuple[Layer, ...] = field(repr=False)
+    facts: Mapping[str, Any] = field(repr=False)
+    blank: Future[Path] | None = field(default=None, repr=False)
+    path: Path | None = None
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Classifier:
+        """Open a classifier file; compiled the first time, which takes seconds, and found compiled afterwards.
+
+        Raises:
+            ModelFileError: it is missing, damaged, or not a classifier that headstart wrote.
+        """
+        path = Path(path)
+        facts = classifier_file.read_facts(path)
+        height, width = facts["image_size"]
+        with lazy("openvino") as worker:
+            trunk = prepare_classifier(path, (height, width), worker).result()
+        layers = _stored_head(trunk)
+        if layers[-1].bias.size != len(facts["classes"]):
+            raise ModelFileError(
+                f"{path} names {len(facts['classes'])} classes, but its last layer has {layers[-1].bias.size} units;"
+                " the file is damaged"
+            )
+        return cls(tuple(facts["classes"]), trunk, trunk.outputs, layers, facts, None, path)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) that pictures are brought to."""
+        return self.trunk.image_size
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the classifier as one `.keras` file, whole or not at all.
+
+        Raises:
+            ModelFileError: the name does not end in `.keras`, or this classifier was not trained here.
+        """
+        path = check_target(path)
+        if self.blank is None:
+            raise ModelFileError(f"this classifier was read from {self.path}; copy that file in place of saving it")
+        classifier_file.fill(self.blank.result(), self.layers, self.facts, path)
+        return path
+
+    def probabilities(self, features: Features, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Probabilities of rows of features, float32 of shape (rows, classes)."""
+        return apply(self.layers, features.matrix(rows, self.outputs))
+
+    @overload
+    def predict(self, pictures: str | os.PathLike[str]) -> Prediction: ...
+    @overload
+    def predict(self, pictures: Iterable[str | os.PathLike[str]]) -> list[Prediction]: ...
+    def predict(
+        self, pictures: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+    ) -> Prediction | list[Prediction]:
+        """Name one picture, or each of several, in the order given; see `Prediction.error` for unreadable ones."""
+        if isinstance(pictures, (str, os.PathLike)):
+            return next(self.predict_each([pictures]))
+        return list(self.predict_each(pictures))
+
+    def predict_each(
+        self, pictures: Iterable[str | os.PathLike[str]], *, progress: Progress | None = None
+    ) -> Iterator[Prediction]:
+        """The same, a picture at a time as they are done, for any number of pictures."""
+        waiting = iter(pictures)
+        with Store() as store:
+            while some := [os.fspath(picture) for picture in islice(waiting, AT_ONCE)]:
+                yield from self._predict_some(some, store, progress)
+
+    def _predict_some(self, files: list[str], store: Store, progress: Progress | None) -> Iterator[Prediction]:
+        features = extract(unlabelled(files), self.trunk, store, progress=progress)
+        good = [row for row in range(len(files)) if row not in features.bad]
+        table = dict(zip(good, self.probabilities(features, good), strict=True)) if good else {}
+        for row, file in enumerate(files):
+            if row in features.bad:
+                yield Prediction(file, error=features.bad[row])
+                continue
+            values = table[row]
+            best = int(values.argmax())
+            by_name = {name: float(value) for name, value in zip(self.class_names, values, strict=True)}
+            yield Prediction(file, self.class_names[best], float(values[best]), by_name)
+
+    def evaluate(
+        self, photos: str | os.PathLike[str] | Dataset, *, split: str | None = None, progress: Progress | None = None
+    ) -> Evaluation:
+        """Figures on labelled pictures.
+
+        Args:
+            photos: any form of PHOTOS; classes are matched by name.
+            split: which split; the final one (`test`, else `validation`) where there are splits, else everything.
+
+        Raises:
+            PhotosError: no picture has a class that the model knows, or there is no such split.
+        """
+        dataset = photos if isinstance(photos, Dataset) else Dataset.open(photos)
+        rows, labels, name = _labelled(dataset, self.class_names, split)
+        chosen = dataset.take(rows).digested()
+        with Store() as store:
+            features = extract(chosen, self.trunk, store, progress=progress)
+            good = np.array([row for row in range(len(chosen)) if row not in features.bad], int)
+            if not len(good):
+                raise PhotosError(f"none of the {len(chosen)} pictures can be read")
+            probabilities = self.probabilities(features, good)
+        return score(probabilities, labels[good], self.class_names, split=name, rows=rows[good])
+
+
+def check_target(path: str | os.PathLike[str]) -> Path:
+    """The path of a classifier file to be, checked before long work begins.
+
+    Raises:
+        ModelFileError: another ending than `.keras`, or a folder.
+    """
+    path = Path(path)
+    if path.suffix != ".keras":
+        raise ModelFileError(f"a classifier file ends in .keras; got {path}\nWrite: -o {path.with_suffix('.keras')}")
+    if path.is_dir():
+        raise ModelFileError(f"{path} is a folder; expected the name of a file to write")
+    return path
+
+
+def unlabelled(files: Sequence[str]) -> Dataset:
+    """A data set of pictures without labels, in the order given, hashed."""
+    count = len(files)
+    return Dataset(
+        root=None, files=tuple(files), labels=np.full(count, -1), classes=(), names=("",) * count,
+        splits=np.full(count, ""),
+    ).digested()  # fmt: skip
+
+
+def fitted(
+    head: Head, trunk: Trunk, outputs: tuple[Output, ...], *, classes: tuple[str, ...], facts: Mapping[str, Any],
+    blank: Future[Path],
+) -> Classifier:  # fmt: skip
+    """The classifier of a head that was just fitted."""
+    return Classifier(classes, trunk, outputs, head.layers, facts, blank)
+
+
+def _stored_head(trunk: Trunk) -> tuple[Layer, ...]:
+    with np.load(trunk.folder / "head.npz", allow_pickle=False) as arrays:
+        return tuple(
+            Layer(arrays[f"{number}_0"], arrays[f"{number}_1"], config["activation"])
+            for number, config in enumerate(trunk.facts["head"])
+        )
+
+
+def _labelled(dataset: Dataset, classes: tuple[str, ...], split: str | None) -> tuple[np.ndarray, np.ndarray, str]:
+    """Rows to evaluate, their labels in the model's order of classes, and what the split is called."""
+    index = {name: number for number, name in enumerate(classes)}
+    labels = np.array([index.get(name, -1) for name in dataset.names], int)
+    present = sorted({str(name) for name in dataset.splits} - {"", "left out"})
+    if split is not None:
+        if split not in present:
+            raise PhotosError(f"there is no split {split!r}; there is {' and '.join(present) or 'none'}.{near(split, present)}")
+        name = split
+    elif present and present != ["train"]:
+        name = final_split(dataset)
+    else:
+        name = "all pictures"
+    inside = np.ones(len(dataset), bool) if name == "all pictures" else dataset.splits == name
+    rows = np.flatnonzero(inside & (labels >= 0))
+    if not len(rows):
+        theirs = sorted({dataset.names[row] for row in np.flatnonzero(inside)})
+        raise PhotosError(
+            f"none of these pictures is of a class that the model knows.\nThe model: {', '.join(classes)}."
+            f" The pictures: {', '.join(theirs[:8])}"
+        )
+    return rows, labels[rows], name

@@ -1,0 +1,82 @@
+"""The command line: argv → one call → print. One file a command, found by listing this folder."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import sys
+
+import click
+
+from headstart import __version__
+from headstart.errors import HeadstartError, near
+
+ORDER = ("demo", "check", "sources", "train", "evaluate", "predict", "cache")
+
+
+class _Commands(click.Group):
+    """Commands from the files of this folder; each is imported only when it is wanted."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        found = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
+        return sorted(found, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = importlib.import_module(f"{__name__}.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.list_commands(ctx) and not args[0].startswith("-"):
+            names = self.list_commands(ctx)
+            raise click.UsageError(f"there is no command {args[0]!r}; there is {', '.join(names)}.{near(args[0], names)}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="headstart")
+def cli() -> None:
+    """A folder of pictures in, an image classifier you can trust out.
+
+    \b
+    headstart demo                              see it work on real pictures
+    headstart check flowers/                    look the pictures over
+    headstart train flowers/ -o flowers.keras   train, measure, write a report
+    headstart predict flowers.keras tulip.jpg   use what was trained
+    """
+
+
+def main() -> None:
+    """Run the command line; the exit status is 0 done, 2 the input's fault, 1 headstart's own."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as leave:
+        sys.exit(leave.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.Abort:
+        _interrupted()
+    except KeyboardInterrupt:
+        _interrupted()
+    except BrokenPipeError:  # whoever read our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except HeadstartError as error:
+        click.echo(f"headstart: {error}", err=True)
+        sys.exit(error.exit_status)
+    except Exception as error:
+        import traceback
+
+        traceback.print_exc()
+        click.echo(f"headstart: this is a fault of headstart's own ({type(error).__name__}); please report it.", err=True)
+        sys.exit(1)
+
+
+def _interrupted() -> None:
+    click.echo("headstart: interrupted. No result was written; computed features are kept for the next run.", err=True)
+    sys.exit(130)

@@ -1,0 +1,126 @@
+"""What several commands share: progress on standard error, tables, JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from headstart.progress import Progress
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+
+
+def image_size(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """`160` or `160x200` (height × width) as a pair."""
+    if value is None:
+        return None
+    parts = value.lower().replace("×", "x").split("x")
+    if len(parts) not in (1, 2) or not all(part.strip().isdigit() for part in parts):
+        raise click.BadParameter(f"expected a number of pixels such as 160, or HEIGHTxWIDTH; got {value!r}")
+    return int(parts[0]), int(parts[-1])
+
+
+def print_json(value: Any) -> None:
+    """One JSON document; what is not a number in JSON becomes null."""
+    click.echo(json.dumps(_plain(value), ensure_ascii=False, indent=2))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def json_line(value: Any) -> str:
+    """One JSON object on one line."""
+    return json.dumps(_plain(value), ensure_ascii=False)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()) -> None:
+    """A table for people on standard output, as wide as the terminal; plain and unwrapped where there is none."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        shown.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*(Text(str(value)) for value in row))
+    console.print(shown)
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """Bars with a rate and the time left where standard error is a terminal, plain lines where it is not."""
+    if sys.stderr.isatty():
+        with _bars() as show:
+            yield show
+    else:
+        yield _Lines()
+
+
+@contextmanager
+def _bars() -> Iterator[Progress]:
+    from rich import progress as rich_progress
+    from rich.console import Console
+
+    class Rate(rich_progress.ProgressColumn):
+        def render(self, task: rich_progress.Task) -> str:
+            return f"{task.speed:,.0f}/s" if task.speed else ""
+
+    columns = (
+        rich_progress.TextColumn("{task.description:<20}"), rich_progress.BarColumn(bar_width=None),
+        rich_progress.MofNCompleteColumn(), Rate(), rich_progress.TimeRemainingColumn(),
+    )  # fmt: skip
+    with rich_progress.Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, rich_progress.TaskID] = {}
+
+        def show(stage: str, done: int, total: int | None) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield show
+
+
+class _Lines:
+    """A line when a stage begins, every few seconds while it lasts, and when it ends."""
+
+    def __init__(self, every: float = 5.0, write: Callable[[str], None] | None = None) -> None:
+        self.every = every
+        self.write = write or (lambda line: click.echo(line, err=True))
+        self.last: dict[str, float] = {}
+        self.begun: dict[str, float] = {}
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        self.begun.setdefault(stage, now)
+        if done != total and now - self.last.get(stage, 0.0) < self.every:
+            return
+        self.last[stage] = now
+        seconds = now - self.begun[stage]
+        rate = f", {done / seconds:,.0f}/s" if seconds > 1 else ""
+        left = f", {(total - done) * seconds / done:,.0f} s left" if total and done and seconds > 1 and done < total else ""
+        self.write(f"{stage}: {done:,}{f' of {total:,}' if total else ''}{rate}{left}")
+
+
+def open_dataset(photos: str, show: Progress) -> Any:
+    """`Dataset.open`, with progress for what is downloaded."""
+    from headstart.dataset import Dataset
+
+    if "://" in photos:
+        return Dataset.from_url(photos, progress=lambda done, total: show("download", done, total))
+    return Dataset.open(photos)

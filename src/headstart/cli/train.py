@@ -1,0 +1,84 @@
+"""`headstart train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from headstart.cli import _common
+
+EXAMPLES = """
+Train an image classifier on PHOTOS and measure it on pictures that no choice has seen.
+
+PHOTOS is a folder of class folders; a folder with train/ and any of validation/ and test/; a CSV or Parquet with
+path,label[,split][,group]; a zip or tar of one of these; or a URL of such an archive.
+
+\b
+headstart train flowers/ -o flowers.keras
+headstart train flowers/ -o flowers.keras --source mobilenetv2 --weights mobilenet.h5 --image-size 160
+headstart train labels.csv -o model.keras --cut auto --head dense --report report.html
+"""
+
+
+@click.command(help=EXAMPLES)
+@click.argument("photos")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The classifier file to write (.keras).")
+@click.option("--source", help="Pretrained network; see headstart sources.  [default: efficientnet_lite0]")
+@click.option("--weights", metavar="FILE|random", help="Weights from a file (.h5, .weights.h5) in place of the source's own.")
+@click.option("--image-size", metavar="N|HxW", callback=_common.image_size, help="Pixels; the source's own by default.")
+@click.option("--cut", metavar="LAYER|auto", help="Layer to cut the source at.  [default: auto]")
+@click.option("--pooling", type=click.Choice(["auto", "avg", "max", "avg+max", "flatten"]), help="[default: auto]")
+@click.option("--head", metavar="NAME", help="linear or dense.  [default: linear]")
+@click.option("--augment", metavar="NAME|none", help="[default: none]")
+@click.option("--fine-tune", metavar="off", help="[default: off]")
+@click.option("--report", type=click.Path(path_type=Path), help="The page to write.  [default: beside the model, .html]")
+@click.option("--no-report", is_flag=True, help="Write no page.")
+@click.option("--holdout", type=float, help="Share kept back for the final figure where there are no splits.  [default: 0.2]")
+@click.option("--max-bad", type=float, help="Share of unreadable pictures that is put up with.  [default: 0.2]")
+@click.option("--seed", type=int, help="Decides splits, folds and initial weights.  [default: 0]")
+@_common.as_json
+def command(photos: str, output: Path, report: Path | None, no_report: bool, as_json: bool, **options: Any) -> None:
+    from headstart.recipe import Recipe
+    from headstart.train import train
+
+    recipe = Recipe(**{name: value for name, value in options.items() if value is not None})
+    page = None if no_report else report or output.with_suffix(".html")
+    with _common.progress() as show:
+        result = train(
+            _common.open_dataset(photos, show), recipe, output=output, report=page, progress=show
+        )
+    tell(result, as_json=as_json)
+
+
+def tell(result: Any, *, as_json: bool) -> None:
+    """Print a training result: JSON, or what a person wants to know first."""
+    if as_json:
+        _common.print_json(result.as_dict())
+        return
+    images, seconds, before = result.images(), result.seconds, result.before.accuracy.value
+    click.echo(f"\n{result.verdict}\n")
+    parts = ", ".join(f"{count:,} {name}" for name, count in images.items() if count)
+    rows = [
+        ("pictures", f"{parts}, in {len(result.dataset.classes)} classes"),
+        ("source", f"{result.recipe.source}, cut at {result.recipe.cut}, {result.recipe.pooling} pooled, {result.head.name} head"),
+        ("why this cut", result.choice.why),
+        ("before training", f"{before:.1%}"),
+        ("accuracy", f"{result.accuracy.value:.1%} ({result.accuracy.low:.1%} to {result.accuracy.high:.1%}),"
+                     f" n = {result.accuracy.n:,}, {result.accuracy.split}"),
+        ("seconds", f"{seconds['total']:.1f} in all: features {seconds['features']:.1f}, head {seconds['head']:.1f}"),
+        ("features", f"{result.features.hits:,} found, {result.features.misses:,} computed"),
+    ]  # fmt: skip
+    if result.findings:
+        from headstart.findings import counts
+
+        found = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts(result.findings).items())
+        rows.append(("findings", f"{found}; see the report, or headstart check"))
+    if result.model:
+        rows.append(("model", str(result.model)))
+    if result.report:
+        rows.append(("report", str(result.report)))
+    width = max(len(name) for name, _ in rows)
+    for name, text in rows:
+        click.echo(f"{name:<{width}}  {text}")

@@ -1,0 +1,296 @@
+"""Pictures with their labels: a folder, a table, an archive or a URL becomes one `Dataset`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+
+from headstart import archives, files, previews
+from headstart.errors import PhotosError, near
+from headstart.findings import Finding
+from headstart.folders import TABLE_SUFFIXES, is_candidate, read_folder
+from headstart.listing import Listing, number, some
+from headstart.roster import everything, settle
+from headstart.tables import is_picture_table, read_table
+
+Progress = Callable[[int, int], None]
+"""Called with how many of how many pictures are done."""
+
+EMPTY = hashlib.sha256(b"").digest()
+"""What every file without a byte hashes to: such files are unreadable, not copies of each other."""
+
+_SPLITS = "||train|validation|test|left out|"
+_Entry = TypeVar("_Entry")
+_FORMS = "Give a folder of class folders, a CSV or Parquet table, a zip or tar archive, or a URL of one."
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Pictures with their labels. Nothing is decoded and no pixel is held.
+
+    Attributes:
+        root: the folder that `files` are relative to; None where they are absolute.
+        files: one path a picture, with "/", sorted.
+        labels: int32 of shape (pictures,): the index into `classes`, -1 where training lacks the class.
+        classes: the sorted names of the classes that training has.
+        names: the class name of each picture, also of those labelled -1.
+        splits: text of shape (pictures,): "train", "validation", "test", "left out", or "" before splitting.
+        groups: which pictures belong together, "" for one on its own; None where nothing is said.
+        digests: SHA-256 of each file's bytes, b"" where it cannot be read; None before `digested`.
+        findings: what was noticed while the pictures were listed and split.
+        skipped: candidates that were left out of `files`: missing, or of a format that cannot be read.
+        ignored: how many other files were passed over.
+
+    Example:
+        >>> pets = Dataset.from_folder("pets")                     # doctest: +SKIP
+        >>> pets.classes, len(pets), pets.counts()                 # doctest: +SKIP
+        (('cats', 'dogs'), 3000, {'train': {'cats': 1000, 'dogs': 1000}, ...})
+    """
+
+    root: Path | None
+    files: tuple[str, ...]
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    splits: np.ndarray
+    groups: tuple[str, ...] | None = None
+    digests: tuple[bytes, ...] | None = None
+    findings: tuple[Finding, ...] = ()
+    skipped: tuple[str, ...] = ()
+    ignored: int = field(default=0)
+
+    def __post_init__(self) -> None:
+        for name, kind in (("labels", np.int32), ("splits", np.dtype("<U10"))):
+            array = np.asarray(getattr(self, name), kind).view()
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
+        given = (self.labels, self.names, self.splits, self.groups, self.digests)
+        lengths = {len(self.files), *(len(column) for column in given if column is not None)}
+        if len(lengths) > 1:
+            raise PhotosError(f"every column needs one entry a picture; received lengths {sorted(lengths)}")
+
+    @staticmethod
+    def open(photos: str | os.PathLike[str], *, training: bool = True) -> Dataset:
+        """Pictures in any form: folder, CSV or Parquet, zip or tar, or a URL of an archive.
+
+        Args:
+            photos: where they are.
+            training: False for pictures that only measure a classifier: then one class, one picture and no training
+                split are enough, and every class that occurs is in `classes`.
+
+        Raises:
+            PhotosError: there is nothing usable at `photos`; the message says what to do.
+            DownloadError: a URL that cannot be fetched.
+            MissingExtraError: a Parquet table without pyarrow.
+        """
+        text = os.fspath(photos)
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):  # one slash: pathlib folds two into one
+            return Dataset.from_url(re.sub(r":/+", "://", text, count=1), training=training)
+        path = _existing(text)
+        if path.is_dir():
+            return Dataset.from_folder(path, training=training)
+        if path.suffix.lower() in TABLE_SUFFIXES:
+            return Dataset.from_table(path, training=training)
+        if is_candidate(path.name):
+            raise PhotosError(f"{path} is one picture; a classifier is trained on many.\n{_FORMS}")
+        return Dataset.from_archive(path, training=training)
+
+    @staticmethod
+    def from_folder(folder: str | os.PathLike[str], *, training: bool = True) -> Dataset:
+        """A folder of class folders, or of `train/` and any of `validation/` and `test/`.
+
+        Folders inside a class folder belong to that class. Raises PhotosError as `open`.
+        """
+        path = _existing(folder)
+        if not path.is_dir():
+            raise PhotosError(f"{path} is not a folder.\n{_FORMS}")
+        return _settled(read_folder(path, training=training), training)
+
+    @staticmethod
+    def from_table(table: str | os.PathLike[str], *, training: bool = True) -> Dataset:
+        """A CSV or Parquet with the columns path,label and, where wanted, split and group.
+
+        Paths are relative to the table's folder. Raises as `open`.
+        """
+        return _settled(read_table(_existing(table)), training)
+
+    @staticmethod
+    def from_archive(archive: str | os.PathLike[str], *, training: bool = True) -> Dataset:
+        """A zip or tar of a folder or of a table with its pictures; unpacked once, into the cache.
+
+        Raises PhotosError as `open`, also where the archive is damaged, encrypted or not to be trusted.
+        """
+        root = archives.unpack(_existing(archive), files.cache_folder() / "archives")
+        while True:
+            entries = sorted(root.iterdir())
+            tables = [path for path in entries if path.suffix.lower() in TABLE_SUFFIXES and is_picture_table(path)]
+            if len(tables) == 1:
+                return _settled(read_table(tables[0], inside=True), training)
+            if len(entries) != 1 or not entries[0].is_dir() or not any(path.is_dir() for path in entries[0].iterdir()):
+                return _settled(read_folder(root, training=training), training)
+            root = entries[0]  # the one folder that archives often wrap everything in
+
+    @staticmethod
+    def from_url(
+        url: str, *, progress: Callable[[int, int | None], None] | None = None, training: bool = True
+    ) -> Dataset:
+        """An archive on the web, fetched once into the cache; `progress` gets bytes done and bytes in all.
+
+        Raises PhotosError as `open`, and DownloadError.
+        """
+        from headstart.downloads import download
+
+        name = Path(unquote(urlsplit(url).path)).name or "archive"
+        target = files.cache_folder() / "downloads" / hashlib.sha256(url.encode()).hexdigest()[:16] / name
+        return Dataset.from_archive(download(url, target, progress=progress), training=training)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The same as `classes`, by Keras's word."""
+        return self.classes
+
+    def path(self, index: int) -> Path:
+        """Where the picture of a row lies."""
+        return self.root / self.files[index] if self.root else Path(self.files[index])
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> Dataset:
+        """The rows of `indices` (integers, or a boolean mask), in that order; classes and findings stay."""
+        rows = np.arange(len(self))[np.asarray(indices)].tolist() if len(indices) else []
+        return replace(
+            self,
+            files=_pick(self.files, rows),
+            labels=self.labels[rows],
+            names=_pick(self.names, rows),
+            splits=self.splits[rows],
+            groups=None if self.groups is None else _pick(self.groups, rows),
+            digests=None if self.digests is None else _pick(self.digests, rows),
+        )
+
+    def split_indices(self, name: str, *, unknown: bool = False) -> np.ndarray:
+        """The rows of a split ("train", "validation", "test", "left out" or ""), in rising order.
+
+        Pictures of classes that training lacks are left out, unless `unknown` is True.
+        """
+        return np.flatnonzero((self.splits == name) & (unknown | (self.labels >= 0)))
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Pictures of each class in each split; pictures of classes that training lacks are not counted."""
+        splits, where = np.unique(self.splits, return_inverse=True)
+        known = self.labels >= 0
+        table = np.zeros((len(splits), len(self.classes)), int)
+        np.add.at(table, (where[known], self.labels[known]), 1)
+        order = sorted(range(len(splits)), key=lambda row: (_SPLITS.find(f"|{splits[row]}|"), splits[row]))
+        return {str(splits[row]): dict(zip(self.classes, table[row].tolist(), strict=True)) for row in order}
+
+    def digested(self, progress: Progress | None = None) -> Dataset:
+        """The same set with the SHA-256 of every file's bytes; itself where that is known already."""
+        if self.digests is not None:
+            return self
+        step = 256
+        starts = range(0, len(self), step)
+
+        def hashes(start: int) -> list[bytes]:
+            return [_digest(self.path(row)) for row in range(start, min(start + step, len(self)))]
+
+        found: list[bytes] = []
+        with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
+            for part in pool.map(hashes, starts):
+                found += part
+                if progress:
+                    progress(len(found), len(self))
+        return replace(self, digests=tuple(found))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 that names the set by contents, class names, splits and groups, wherever its files lie.
+
+        Reads all files where `digested` was not called before.
+        """
+        digests = self.digested().digests or ()
+        groups = self.groups or ("",) * len(self)
+        rows = zip(digests, self.names, self.splits.tolist(), groups, strict=True)
+        total = hashlib.sha256()
+        for digest, *words in sorted(rows):
+            total.update(digest.ljust(32, b"\0"))
+            total.update("\0".join(words).encode("utf-8", "surrogateescape") + b"\n")
+        return total.hexdigest()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Dataset of {number(len(self), 'picture')}, {number(len(self.classes), 'class')}: {some(self.classes)}>"
+        )
+
+    def __str__(self) -> str:
+        return previews.text(self._title(), self.counts(), self._notes())
+
+    def _repr_html_(self) -> str:
+        rows = previews.sample(self.labels)
+        shown = [(self.path(row), self.names[row]) for row in rows]
+        return previews.html(self._title(), self.counts(), self._notes(), shown=shown)
+
+    def _title(self) -> str:
+        where = f" in {self.root}" if self.root else ""
+        return f"{number(len(self), 'picture')} of {number(len(self.classes), 'class')}{where}"
+
+    def _notes(self) -> list[str]:
+        """What a reader must know besides the counts."""
+        kinds = Counter(finding.kind for finding in self.findings)
+        unknown = int((self.labels < 0).sum())
+        return [
+            *([f"{number(unknown, 'picture')} of classes that training lacks"] if unknown else []),
+            *([f"{number(len(self.skipped), 'picture')} skipped"] if self.skipped else []),
+            *([f"{number(self.ignored, 'other file')} ignored"] if self.ignored else []),
+            *[f"{kind}: {number(count, 'finding')}" for kind, count in sorted(kinds.items())],
+        ]
+
+
+def _pick(column: tuple[_Entry, ...], rows: list[int]) -> tuple[_Entry, ...]:
+    return tuple(column[row] for row in rows)
+
+
+def _existing(given: str | os.PathLike[str]) -> Path:
+    path = Path(given).expanduser()
+    if path.exists():
+        return path
+    try:
+        siblings = [entry.name for entry in path.absolute().parent.iterdir()]
+    except OSError:
+        siblings = []
+    raise PhotosError(f"{path} does not exist.{near(path.name, siblings)}\n{_FORMS}")
+
+
+def _settled(listing: Listing, training: bool) -> Dataset:
+    classes, labels, mismatches = settle(listing) if training else everything(listing)
+    return Dataset(
+        root=listing.root,
+        files=listing.files,
+        labels=labels,
+        classes=classes,
+        names=listing.names,
+        splits=np.array(listing.splits, "<U10"),
+        groups=listing.groups,
+        findings=(*listing.findings, *mismatches),
+        skipped=listing.skipped,
+        ignored=listing.ignored,
+    )
+
+
+def _digest(path: Path) -> bytes:
+    try:
+        return bytes.fromhex(files.file_digest(path))
+    except OSError:
+        return b""

@@ -1,0 +1,146 @@
+"""What is trained on features: one file a head, found by listing this folder.
+
+Each module has
+
+    NAME, SUMMARY                          as `--head NAME` and in its help
+    shape(classes, options) -> list        `units`, `activation`, `dropout` of each layer, known before fitting
+    fit(data, *, options, progress) -> Head
+
+A head ends as plain layers (`Dense` alone so far), so that a classifier is one plain Keras model; the same layers run
+here on numpy, in float32, without any framework.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from headstart.errors import RecipeError, near
+
+
+@dataclass(frozen=True)
+class HeadData:
+    """What a head is fitted on.
+
+    Attributes:
+        features: float16 or float32, shape (pictures, dimensions).
+        labels: int, shape (pictures,), each in 0 .. classes − 1.
+        classes: how many classes there are.
+        folds: int, shape (pictures,): which cross-validation fold a picture is held out in.
+        seed: decides all that is random.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    classes: int
+    folds: np.ndarray
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One dense layer of a head: `activation(x @ kernel + bias)`, with dropout before it while it was trained."""
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    activation: str = "linear"
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class Head:
+    """A fitted head.
+
+    Attributes:
+        name: which kind it is.
+        layers: what it computes, features in, probabilities out.
+        accuracy, loss: measured out of fold on the training pictures; nan where that was not done.
+        out_of_fold: probabilities of each training picture from a fit that did not see it, or None.
+        history: Keras's `History.history`, for heads trained by epochs.
+        strengths: rows of `strength`, `accuracy`, `loss` that the penalty was chosen from.
+        settings: what it was fitted with.
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+    accuracy: float = float("nan")
+    loss: float = float("nan")
+    out_of_fold: np.ndarray | None = None
+    history: Mapping[str, Sequence[float]] | None = None
+    strengths: Sequence[Mapping[str, float]] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        """Probabilities, float32 of shape (pictures, classes), in the order of the classes."""
+        return apply(self.layers, features)
+
+    @property
+    def parameters(self) -> int:
+        return sum(layer.kernel.size + layer.bias.size for layer in self.layers)
+
+
+def apply(layers: Sequence[Layer], features: np.ndarray) -> np.ndarray:
+    """Run dense layers on features in float32, a block of rows at a time."""
+    blocks = [_apply(layers, features[start : start + 4096]) for start in range(0, len(features), 4096)]
+    return np.concatenate(blocks) if blocks else np.zeros((0, layers[-1].bias.size), np.float32)
+
+
+def _apply(layers: Sequence[Layer], block: np.ndarray) -> np.ndarray:
+    values = np.asarray(block, np.float32)
+    for layer in layers:
+        values = values @ layer.kernel + layer.bias
+        if layer.activation == "relu":
+            values = np.maximum(values, 0)
+        elif layer.activation == "softmax":
+            values = softmax(values)
+        elif layer.activation != "linear":
+            raise RecipeError(f"a head with activation {layer.activation!r}; expected relu, softmax or linear")
+    return values
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Rows that sum to one.
+
+    >>> softmax(np.array([[0.0, 0.0]])).tolist()
+    [[0.5, 0.5]]
+    """
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    result: np.ndarray = shifted / shifted.sum(axis=1, keepdims=True)
+    return result
+
+
+def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Mean cross-entropy in nats; a probability of 0 counts as 1e-7, as in Keras."""
+    if len(labels) == 0:
+        return float("nan")
+    chosen = probabilities[np.arange(len(labels)), labels]
+    return float(-np.log(np.clip(chosen, 1e-7, 1.0)).mean())
+
+
+def untrained(dimensions: int, classes: int, seed: int) -> tuple[Layer, ...]:
+    """A head as it is before training: Glorot-uniform kernel, bias of zeros, as Keras draws it."""
+    limit = np.sqrt(6.0 / (dimensions + classes))
+    kernel = np.random.default_rng(seed).uniform(-limit, limit, (dimensions, classes)).astype(np.float32)
+    return (Layer(kernel, np.zeros(classes, np.float32), "softmax"),)
+
+
+def names() -> tuple[str, ...]:
+    """The heads that there are."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
+
+
+def find(name: str) -> ModuleType:
+    """The module of a head.
+
+    Raises:
+        RecipeError: there is none of that name.
+    """
+    if name not in names():
+        raise RecipeError(f"unknown head {name!r}; expected {' or '.join(names())}.{near(name, names())}")
+    return importlib.import_module(f"headstart.heads.{name}")

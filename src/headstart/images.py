@@ -1,0 +1,425 @@
+"""Picture file -> uint8 RGB array. The only opener of picture files, so that training and serving see the same pixels.
+
+What is done, in this order; `DECODING` names it all, and belongs in the key of whatever is computed from the pixels:
+
+1. The bytes say what the file is, never its name: a PNG called `.jpg` is read as a PNG.
+2. A JPEG is decoded at the smallest of the scales 1, 1/2, 1/4 and 1/8 that is not below the size asked for.
+3. The colours become RGB (table below). Embedded colour profiles are not applied.
+4. The whole picture is stretched to `image_size` by an antialiased bilinear filter. Nothing is cropped, and the
+   proportions are not kept: every part of a picture counts, and a box drawn on the result can be drawn on the original.
+5. EXIF orientation, all eight values, is applied. An unreadable EXIF block counts as upright.
+
+| in the file                               | becomes                                                      |
+|-------------------------------------------|--------------------------------------------------------------|
+| RGB, YCbCr, palette, 1 bit, 8-bit grey    | the same colours                                             |
+| 16 bits a colour channel                  | the upper 8 bits                                             |
+| any transparency, but a see-through shade of deep grey | laid over white                                 |
+| CMYK, YCCK                                | red is (255 - cyan) x (255 - black) / 255, the others alike  |
+| LAB                                       | sRGB by LittleCMS                                            |
+| grey of more than 8 bits, or float        | 8-bit grey: 0 is black, W is white                           |
+| the same with values below 0 or above any W | 8-bit grey: its lowest is black, its highest is white      |
+| several frames or pages                   | the first                                                    |
+
+W is the least of 255, 1023, 4095, 16383, 65535 (for float also 1) that is not below the picture's highest value.
+It follows the values since many cameras leave 12 bits in a 16-bit file: by the file's own depth alone such pictures
+would come out black.
+
+All functions may be called from several threads at once; Pillow lets go of the interpreter while it decodes. Of a
+damaged compressed TIFF, libtiff itself writes a line to standard error, which cannot be kept from a single thread.
+"""
+
+from __future__ import annotations
+
+import io
+import operator
+import os
+import re
+import stat
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+    features,
+)
+from PIL import __version__ as _pillow
+
+from headstart.errors import InputError, PictureError
+
+DECODING = (
+    f"decode 1; Pillow {_pillow}; libjpeg-turbo {features.version('libjpeg_turbo')}; draft; to RGB; white ground; "
+    "grey white 1/255/1023/4095/16383/65535; bilinear antialiased; stretch; EXIF"
+)
+"""Names everything that decides the values of pixels. Two runs with equal strings give equal arrays."""
+
+MAX_FILE_BYTES = 256 * 2**20
+"""No larger file is read, in bytes."""
+
+MAX_PIXELS = 89_478_485
+"""No picture of more pixels is held in memory. It is Pillow's own limit, so Pillow has nothing to add to it.
+
+A JPEG may have four times as many in the file, since it is decoded at a reduced scale: phones take 200 megapixels.
+"""
+
+UNREADABLE_SUFFIXES: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys((".heic", ".heif", ".hif"), "HEIF is not read: convert it to JPEG"),
+        **dict.fromkeys((".jxl", ".jp2", ".j2k", ".jpx"), "this format is not read: convert it to JPEG or PNG"),
+        **dict.fromkeys((".svg", ".eps", ".ai"), "a drawing has no pixels: export it as PNG"),
+        **dict.fromkeys((".psd", ".xcf"), "an editor's own format is not read: export it as PNG or JPEG"),
+        **dict.fromkeys((".tga", ".pcx", ".exr", ".hdr"), "this format is not read: convert it to PNG"),
+        **dict.fromkeys(
+            (".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2", ".pef", ".raw"),
+            "a camera's raw file is not read: export it as JPEG",
+        ),
+        **({} if AvifImagePlugin.SUPPORTED else {".avif": "this Pillow has no AVIF: convert it to JPEG"}),
+        **({} if WebPImagePlugin.SUPPORTED else {".webp": "this Pillow has no WebP: convert it to JPEG"}),
+    }
+)
+"""Suffixes of picture formats that are known but not read, each with what to do about it."""
+
+SUFFIXES: frozenset[str] = (
+    frozenset(".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .tif .tiff .avif .ppm .pgm .pbm .pnm".split())
+    - UNREADABLE_SUFFIXES.keys()
+)
+"""Suffixes, in lower case, of the files that are taken for pictures and read."""
+
+_PLUGINS = (
+    PngImagePlugin.PngImageFile,
+    WebPImagePlugin.WebPImageFile,
+    GifImagePlugin.GifImageFile,
+    BmpImagePlugin.BmpImageFile,
+    TiffImagePlugin.TiffImageFile,
+    AvifImagePlugin.AvifImageFile,
+    PpmImagePlugin.PpmImageFile,
+)
+
+# Formats are opened by their own classes and not by Image.open: its pixel limit warns by way of the process-wide
+# warning filters, which no thread can set for itself, and it reads stereo JPEGs by a slower class of several frames.
+_FORMATS: dict[str, Callable[[io.BytesIO, str], ImageFile.ImageFile]] = {
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    **{plugin.format: plugin for plugin in _PLUGINS},
+}
+
+_OTHERS = (
+    (b"%PDF", "a PDF document"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"8BPS", "a Photoshop file; export it as PNG or JPEG"),
+    (b"\xff\x0a", "a JPEG XL picture; convert it to JPEG or PNG"),
+    (b"\x00\x00\x00\x0cJXL ", "a JPEG XL picture; convert it to JPEG or PNG"),
+    (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 picture; convert it to JPEG or PNG"),
+)
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION = 0x0112
+_MAY_HOLD_ORIENTATION = frozenset(("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"))
+_NOISY = re.compile(r"PIL\.(\w+Plugin|Image)$")
+_QUIET = ("ignore", None, UserWarning, _NOISY, 0)
+_WHITES = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a picture's header says.
+
+    Attributes:
+        width: pixels across, as stored: EXIF orientation is not applied.
+        height: pixels down, as stored.
+        mode: Pillow's name of the pixel type, such as `RGB` or `I;16`.
+        format: Pillow's name of the format, such as `JPEG`.
+    """
+
+    width: int
+    height: int
+    mode: str
+    format: str
+
+
+def decode(data: bytes, image_size: tuple[int, int], *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Encoded bytes to pixels.
+
+    Args:
+        data: the whole of a picture file.
+        image_size: (height, width) of the result, in pixels; the whole picture is stretched to it.
+        max_pixels: refuse a picture that would take more pixels than this in memory.
+
+    Returns:
+        A new array, (height, width, 3), RGB, 0 to 255, upright.
+
+    Raises:
+        PictureError: with the reason in a few words; the caller adds which file it was.
+        InputError: `image_size` is not two whole numbers of at least 1.
+
+    Example:
+        >>> import io; from PIL import Image
+        >>> file = io.BytesIO(); Image.new("L", (40, 30), 7).save(file, "PNG")
+        >>> pixels = decode(file.getvalue(), (8, 10))
+        >>> pixels.shape, pixels.dtype.name, pixels[0, 0].tolist()
+        ((8, 10, 3), 'uint8', [7, 7, 7])
+    """
+    height, width = _checked(image_size)
+    with _plainly(kind := _kind(data)):
+        return np.array(_upright(_opened(data, kind, max_pixels), lambda *_: (width, height), max_pixels))
+
+
+def read(
+    path: str | os.PathLike[str],
+    image_size: tuple[int, int],
+    *,
+    max_pixels: int = MAX_PIXELS,
+    max_bytes: int = MAX_FILE_BYTES,
+) -> NDArray[np.uint8]:
+    """A picture file to pixels: `decode` of `file_bytes`, with what each of them returns and raises.
+
+    Example:
+        >>> read("no such file.jpg", (160, 160))
+        Traceback (most recent call last):
+        headstart.errors.PictureError: the file is not there: it was moved or deleted, or is a link that leads nowhere
+    """
+    return decode(file_bytes(path, max_bytes=max_bytes), image_size, max_pixels=max_pixels)
+
+
+def file_bytes(path: str | os.PathLike[str], *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
+    """The bytes of an ordinary file that is neither empty nor larger than `max_bytes`.
+
+    For callers that need the bytes as well as the pixels, such as for their digest, and want to read them once.
+
+    Raises:
+        PictureError: with the reason in a few words; the caller adds which file it was.
+    """
+    try:
+        status = Path(path).stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise PictureError("it is a folder, not a picture file")
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+            raise PictureError("it is a pipe, socket or device, not a picture file")
+        if status.st_size > max_bytes:
+            raise PictureError(f"the file has {status.st_size:,} bytes, more than the {max_bytes:,} allowed")
+        with open(path, "rb", buffering=0) as handle:
+            return handle.readall()
+    except FileNotFoundError as error:
+        raise PictureError("the file is not there: it was moved or deleted, or is a link that leads nowhere") from error
+    except PermissionError as error:
+        raise PictureError("no permission to read the file: change its rights or its owner") from error
+    except OSError as error:
+        raise PictureError(f"the file cannot be read: {error.strerror or error}") from error
+    except PictureError:
+        raise
+    except ValueError as error:  # a null character in the name
+        raise PictureError(f"the file cannot be read: {error}") from error
+
+
+def probe(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Probe:
+    """What the header says, without decoding the pixels.
+
+    Raises:
+        PictureError: as `decode`, for what the header shows.
+
+    Example:
+        >>> import io; from PIL import Image
+        >>> file = io.BytesIO(); Image.new("L", (40, 30)).save(file, "PNG")
+        >>> probe(file.getvalue())
+        Probe(width=40, height=30, mode='L', format='PNG')
+    """
+    with _plainly(kind := _kind(data)):
+        im = _opened(data, kind, max_pixels)
+        return Probe(im.width, im.height, im.mode, kind)
+
+
+def thumbnail_jpeg(path: str | os.PathLike[str], longest: int = 160, quality: int = 80) -> bytes:
+    """A small JPEG of a picture file, upright and in its own proportions, for reports.
+
+    Args:
+        path: the picture file.
+        longest: pixels of the longer side; a smaller picture keeps its size.
+        quality: of the JPEG, 1 to 95.
+
+    Returns:
+        A JPEG file that carries nothing of the original's metadata.
+
+    Raises:
+        PictureError: as `read`.
+    """
+
+    def fit(width: int, height: int) -> tuple[int, int]:
+        scale = min(1.0, longest / max(width, height))
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
+    data = file_bytes(path)
+    with _plainly(kind := _kind(data)):
+        small = _upright(_opened(data, kind, MAX_PIXELS), fit, MAX_PIXELS)
+    small.info.clear()  # Pillow would write the original's comment
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=quality, optimize=True)
+    return file.getvalue()
+
+
+def _checked(image_size: tuple[int, int]) -> tuple[int, int]:
+    try:
+        height, width = (operator.index(side) for side in image_size)
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1:
+        raise InputError(
+            f"image_size is (height, width), two whole numbers of at least 1. Received: image_size={image_size!r}"
+        )
+    return height, width
+
+
+def _kind(data: bytes) -> str:
+    """The format's name, from the first bytes."""
+    if not data:
+        raise PictureError("the file is empty")
+    start = bytes(data[:16])
+    if start.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    for kind in _FORMATS:
+        accept = Image.OPEN[kind][1]
+        if accept is not None and accept(start) is True:  # a text says that Pillow was built without it
+            return kind
+    raise PictureError(f"it is {_described(bytes(data[:512]))}. Readable: {', '.join(_FORMATS)}")
+
+
+def _described(start: bytes) -> str:
+    """What a file that is no readable picture seems to be."""
+    for magic, what in _OTHERS:
+        if start.startswith(magic):
+            return what
+    if start[4:8] == b"ftyp":
+        return "a HEIF picture; convert it to JPEG" if start[8:12] in _HEIF_BRANDS else "a film or an unknown picture"
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if b"<svg" in text:
+        return "an SVG drawing; export it as PNG"
+    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
+        return "a web page, perhaps in the place of a failed download"
+    if not any(byte < 9 or 13 < byte < 32 for byte in start):
+        return "text, not a picture"
+    return "not a picture in any known format"
+
+
+def _hush() -> None:
+    """Keep Pillow from warning of odd metadata, which decides no pixel.
+
+    `warnings.catch_warnings` would change the filters of all threads. This filter is put in front once and touches
+    nothing but Pillow's plain UserWarning; it is put there again where someone else has come before it, since a
+    program that makes errors of all warnings must be able to read the same pictures as any other.
+    """
+    if not warnings.filters or warnings.filters[0] != _QUIET:
+        warnings.filterwarnings("ignore", category=UserWarning, module=_NOISY.pattern)
+
+
+@contextmanager
+def _plainly(kind: str) -> Iterator[None]:
+    """Whatever Pillow raises becomes a PictureError: hostile bytes make it raise nearly anything."""
+    _hush()
+    try:
+        yield
+    except PictureError:
+        raise
+    except MemoryError as error:
+        raise PictureError(f"the {kind} takes more memory than there is") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise PictureError(f"the {kind} claims more pixels than Pillow allows") from error
+    except Exception as error:
+        text = " ".join(str(error).split())[:160]
+        if "truncated" in text.lower():
+            raise PictureError(f"the {kind} is cut off: the file ends before the picture does") from error
+        raise PictureError(f"the {kind} is damaged or of an unusual kind ({text or type(error).__name__})") from error
+
+
+def _opened(data: bytes, kind: str, max_pixels: int) -> ImageFile.ImageFile:
+    """The picture with its header read, and no pixels yet."""
+    im = _FORMATS[kind](io.BytesIO(data), "")
+    _limit(im, 4 * max_pixels if kind == "JPEG" else max_pixels)
+    return im
+
+
+def _limit(im: Image.Image, max_pixels: int) -> None:
+    if im.width * im.height > max_pixels:
+        raise PictureError(f"it has {im.width:,} x {im.height:,} pixels, more than the {max_pixels:,} allowed")
+
+
+def _upright(im: ImageFile.ImageFile, fit: Callable[[int, int], tuple[int, int]], max_pixels: int) -> Image.Image:
+    """The RGB picture at the size that `fit` gives for its upright (width, height)."""
+    box = None
+    if not isinstance(im, JpegImagePlugin.JpegImageFile):
+        im.load()  # a PNG may have its EXIF behind the pixels
+    turn = _turn(im)
+    size = _sides(fit(*_sides(im.size, turn)), turn)
+    if isinstance(im, JpegImagePlugin.JpegImageFile):
+        if drafted := im.draft("RGB", size):
+            box = drafted[1]  # the scaled picture may end with a part of a pixel
+        _limit(im, max_pixels)
+        im.load()
+    small = _plain(im).resize(size, Image.Resampling.BILINEAR, box)
+    if small.mode != "RGB":
+        small = small.convert("RGB")
+    return small.transpose(_TRANSPOSE[turn]) if turn > 1 else small
+
+
+def _sides(size: tuple[int, int], turn: int) -> tuple[int, int]:
+    """Stored (width, height) to upright, or back."""
+    return (size[1], size[0]) if turn >= 5 else size
+
+
+def _turn(im: ImageFile.ImageFile) -> int:
+    """EXIF orientation, 1 to 8."""
+    if _MAY_HOLD_ORIENTATION.isdisjoint(im.info):  # and a TIFF is turned, and its tag removed, when it is loaded
+        return 1
+    try:
+        turn = im.getexif().get(_ORIENTATION, 1)
+    except Exception:  # a damaged EXIF block raises nearly anything, and is no reason to lose the picture
+        return 1
+    return turn if turn in _TRANSPOSE else 1
+
+
+def _plain(im: Image.Image) -> Image.Image:
+    """The same picture in RGB, or in 8-bit grey, which is resized faster and comes to the same."""
+    if im.mode in ("I", "F") or im.mode.startswith("I;16"):
+        return _shallow(im)
+    if im.has_transparency_data:
+        if im.mode == "La":
+            im = im.convert("LA")
+        im = im.convert("RGBA")
+        ground = Image.new("RGB", im.size, (255, 255, 255))
+        ground.paste(im, mask=im)
+        return ground
+    return im if im.mode in ("L", "RGB") else im.convert("RGB")
+
+
+def _shallow(im: Image.Image) -> Image.Image:
+    """8-bit grey from deeper or float grey, as the table at the top says."""
+    values = np.asarray(im).astype(np.float32)
+    values = np.clip(np.nan_to_num(values, copy=False, posinf=1e30, neginf=-1e30), -1e30, 1e30, out=values)
+    low, high = float(values.min()), float(values.max())
+    whites = (1.0, *_WHITES) if im.mode == "F" else _WHITES
+    if low >= 0 and high <= whites[-1]:
+        low, high = 0.0, next(white for white in whites if high <= white)
+    values -= low
+    values *= 255.0 / max(high - low, 1e-30)
+    return Image.fromarray(np.rint(values, out=values).astype(np.uint8))

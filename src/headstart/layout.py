@@ -1,0 +1,88 @@
+"""A channels-last Keras model, rebuilt channels-first.
+
+OpenVINO runs a channels-first graph 1.1 to 4.5 times faster, since it does not fold away the transposes that Keras
+puts around each convolution of a channels-last one. Files and training stay channels-last; only what is compiled
+is rebuilt. Only layers whose meaning is known here are converted; a model with any other keeps its layout.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras
+
+_SAME_IN_BOTH = frozenset(
+    "Activation Add Average Dropout ELU GaussianNoise Identity LeakyReLU Maximum Minimum Multiply ReLU "
+    "SpatialDropout2D Subtract".split()
+)
+_HAVE_DATA_FORMAT = frozenset(
+    "Conv2D DepthwiseConv2D SeparableConv2D AveragePooling2D MaxPooling2D GlobalAveragePooling2D GlobalMaxPooling2D "
+    "ZeroPadding2D Cropping2D Flatten UpSampling2D".split()
+)
+_HAVE_AXIS = frozenset("BatchNormalization Concatenate".split())
+
+
+class CannotConvertError(ValueError):
+    """The model holds a layer whose channels-first form is not known."""
+
+
+def to_channels_first(model: keras.Model) -> keras.Model:
+    """The same function on (batch, channels, height, width), as a new model; `model` is not changed.
+
+    Args:
+        model: a functional, channels-last model of one 4-D input.
+
+    Raises:
+        CannotConvertError: it holds a layer whose channels-first form is not known.
+    """
+    import keras
+
+    config = model.get_config()
+    ranks = {layer.name: _rank(layer) for layer in model.layers}
+    for entry in config["layers"]:
+        _convert(entry["class_name"], entry["config"], ranks.get(entry["name"], 4))
+        entry.pop("build_config", None)  # the shapes it was built with are channels-last
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_first")
+    try:
+        converted = type(model).from_config(config)
+    finally:
+        keras.config.set_image_data_format(before)
+    for layer in model.layers:
+        if layer.weights:
+            for new, old in zip(converted.get_layer(layer.name).weights, layer.weights, strict=True):
+                new.assign(old)
+    return converted
+
+
+def _rank(layer: Any) -> int:
+    output = layer.output[0] if isinstance(layer.output, list) else layer.output
+    return len(output.shape)
+
+
+def _convert(kind: str, config: dict[str, Any], rank: int) -> None:
+    if kind == "InputLayer":
+        batch, height, width, channels = config["batch_shape"]
+        config["batch_shape"] = (batch, channels, height, width)
+    elif kind in _HAVE_DATA_FORMAT:
+        if config.get("data_format") != "channels_last":
+            raise CannotConvertError(f"{config['name']} is not channels-last")
+        config["data_format"] = "channels_first"
+    elif kind in _HAVE_AXIS:
+        axis = config["axis"][0] if isinstance(config["axis"], (list, tuple)) else config["axis"]
+        if rank == 4:
+            if axis not in (-1, 3):
+                raise CannotConvertError(f"{config['name']} works on axis {axis}")
+            config["axis"] = 1
+    elif kind == "Rescaling":  # Keras 3.15 brings a list of scales to channels-first, but not a list of offsets
+        for name in ("scale", "offset"):
+            if isinstance(config[name], (list, tuple)):
+                config[name] = [[[value]] for value in config[name]]
+    elif kind == "Reshape":  # the 1 x 1 pictures of squeeze-and-excite blocks
+        shape = tuple(config["target_shape"])
+        if len(shape) != 3 or shape[:2] != (1, 1):
+            raise CannotConvertError(f"{config['name']} reshapes to {shape}")
+        config["target_shape"] = (shape[2], 1, 1)
+    elif kind not in _SAME_IN_BOTH and not (kind == "Dense" and rank == 2):
+        raise CannotConvertError(f"{config['name']} is a {kind}")

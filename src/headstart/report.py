@@ -1,0 +1,102 @@
+"""Results -> one self-contained HTML page that tells people what a training run did.
+
+`Report` and its parts hold plain Python data, filled by the caller; `render` makes the page, `write` puts it on disk.
+Whatever is None is left out of the page; an empty tuple says "looked, and there was none". Names of files and classes
+are hostile until shown otherwise: they are escaped by the template, and characters that could reorder or break a line
+are shown as their escapes. The page loads nothing from elsewhere, and its policy header allows its own script alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import math
+import os
+from typing import TYPE_CHECKING, Any
+
+from headstart import report_charts as charts
+from headstart import report_view
+from headstart import report_words as words
+from headstart.files import atomic_path
+from headstart.report_parts import (
+    Cache,
+    Choice,
+    ClassRow,
+    Figure,
+    Images,
+    Mistake,
+    Picture,
+    Rate,
+    Report,
+    Seconds,
+    Snippet,
+    SourceFacts,
+    Start,
+    Strength,
+)
+from headstart.report_view import snippets
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+__all__ = [
+    "Cache", "Choice", "ClassRow", "Figure", "Images", "Mistake", "Picture", "Rate", "Report", "Seconds", "Snippet",
+    "SourceFacts", "Start", "Strength", "render", "snippets", "write",
+]  # fmt: skip
+
+
+def _name(text: str, limit: int = 60) -> Any:
+    """A name set apart from the direction of the text around it, with the whole of it as a tooltip where shortened."""
+    from markupsafe import Markup
+
+    short, whole = words.shown(text, limit), words.shown(text, 400)
+    if short == whole:
+        return Markup("<bdi>{}</bdi>").format(short)
+    return Markup('<bdi title="{}">{}</bdi>').format(whole, short)
+
+
+def _harmless(value: Any) -> Any:
+    return words.visible(value) if type(value) is str else value  # Markup is a str too, and done already
+
+
+@functools.cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    page = Environment(
+        loader=PackageLoader("headstart", "templates"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, finalize=_harmless,
+    )  # fmt: skip
+    page.filters.update(
+        name=_name, shown=words.shown, percent=words.percent, number=words.number, duration=words.duration,
+        block=words.block, jpeg=words.jpeg_uri, share=charts.share, finite=math.isfinite,
+    )  # fmt: skip
+    limits = {key: value for key, value in vars(report_view).items() if key.isupper() and isinstance(value, int)}
+    page.globals.update(limits, WIDTH=charts.WIDTH, HEIGHT=charts.HEIGHT, LEFT=charts.LEFT, RIGHT=charts.RIGHT,
+                        TOP=charts.TOP, BOTTOM=charts.BOTTOM)  # fmt: skip
+    return page
+
+
+def render(report: Report) -> str:
+    """The whole page as text; the same report always gives the same page.
+
+    >>> rate = Rate(0.9, 0.8, 0.95, n=50, split="test")
+    >>> page = render(Report("Cats", "It works.", rate, ("cat", "dog"), Images(100, test=50), SourceFacts("net"),
+    ...                      cut="top", pooling="avg", head="linear"))
+    >>> page.startswith("<!doctype html>"), "95 % interval" in page.replace(chr(0xA0), " ")
+    (True, True)
+    """
+    page = _environment()
+    script = page.get_template("report.js").render()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return page.get_template("report.html").render(
+        report=report, view=report_view.view(report), script=script, digest=digest
+    )
+
+
+def write(report: Report, path: str | os.PathLike[str]) -> None:
+    """Put the page at `path`; whatever was there stays whole until the new page is."""
+    text = render(report)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")

@@ -1,0 +1,180 @@
+"""Where the marks of a chart go: values to places, as plain numbers that the report's template draws as SVG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+WIDTH, HEIGHT = 380, 236  # of a line chart, in SVG units; near to one pixel each on a phone
+LEFT, RIGHT, TOP, BOTTOM = 50, 12, 12, 46
+POINTS, DOTS = 400, 40  # more points than this are thinned out; more dots than this are not drawn
+
+Tick = tuple[float, str]  # a place and what is written there
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A straight map from values (`low` to `high`) to places (`start` to `end`).
+
+    >>> Scale(0.5, 1.0, 0, 100)(0.75)
+    50.0
+    """
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 2)
+
+
+def share(value: float) -> float:
+    """Where a rate from 0 to 1 sits on a track, in % of its width; a little room is left at both ends."""
+    return Scale(0, 1, 1, 99)(min(max(value, 0.0), 1.0)) if math.isfinite(value) else 1.0
+
+
+def ticks(low: float, high: float, count: int = 5) -> tuple[float, ...]:
+    """About `count` round numbers from at or below `low` to at or above `high`; both are finite.
+
+    >>> ticks(0.932, 0.991)
+    (0.92, 0.94, 0.96, 0.98, 1.0)
+    >>> ticks(3, 3)
+    (2.8, 2.9, 3.0, 3.1, 3.2)
+    """
+    if not high - low > 1e-9 * max(abs(low), abs(high)):
+        pad = 0.05 * abs(high) or 0.5
+        low, high = low - pad, high + pad
+    raw = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999)
+    first, last = math.floor(low / step + 1e-6), math.ceil(high / step - 1e-6)
+    return tuple(float(f"{i * step:.10g}") for i in range(first, last + 1))
+
+
+def rate_ticks(values: Sequence[float]) -> tuple[float, ...]:
+    """Ticks for rates: around the finite ones among `values`, never outside 0 to 1, and over 0.05 at the least.
+
+    The least span keeps a chart from blowing noise up to the size of an effect.
+    """
+    finite = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
+    pad = max(0.005, (0.05 - (max(finite) - min(finite))) / 2)
+    return ticks(max(0.0, min(finite) - pad), min(1.0, max(finite) + pad))
+
+
+@dataclass(frozen=True)
+class Interval:
+    """One row of a dot-and-interval chart: places of the dot and of both ends, in % of the track."""
+
+    dot: float
+    low: float
+    high: float
+
+
+def intervals(rates: Sequence[tuple[float, float, float]]) -> tuple[tuple[Interval | None, ...], tuple[Tick, ...]]:
+    """Rows for (value, low, high) on one common scale, and its ticks; None where a value is not finite.
+
+    >>> rows, marks = intervals([(0.95, 0.9, 1.0)])
+    >>> rows[0].dot, marks[0]
+    (59.2, (4.0, '87.5'))
+    """
+    numbers = rate_ticks([v for rate in rates for v in rate])
+    to = Scale(numbers[0], numbers[-1], 4, 96)
+    rows = tuple(
+        Interval(to(value), to(low if math.isfinite(low) else value), to(high if math.isfinite(high) else value))
+        if math.isfinite(value)
+        else None
+        for value, low, high in rates
+    )
+    return rows, tuple((to(v), f"{v * 100:g}") for v in numbers)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a chart: unbroken stretches as SVG `points`, the dots on them, and how it is drawn (1 or 2)."""
+
+    name: str
+    style: int
+    stretches: tuple[str, ...]
+    dots: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A line chart, ready to be drawn in WIDTH by HEIGHT units."""
+
+    title: str
+    x_label: str
+    y_label: str
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    lines: tuple[Line, ...]
+    mark: float | None
+    mark_label: str
+    note: str
+
+
+def _x_axis(low: float, high: float, log: bool) -> tuple[Scale, tuple[Tick, ...]]:
+    if log:
+        first, last = math.floor(low + 1e-9), max(math.ceil(high - 1e-9), math.floor(low + 1e-9) + 1)
+        every = max(1, math.ceil((last - first) / 6))
+        signs = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+        to = Scale(first, last, LEFT + 6, WIDTH - RIGHT - 6)
+        return to, tuple((to(p), "10" + str(p).translate(signs)) for p in range(first, last + 1, every))
+    if high <= low:  # one epoch: a dot in the middle
+        return Scale(low - 1, low + 1, LEFT, WIDTH - RIGHT), ((Scale(-1, 1, LEFT, WIDTH - RIGHT)(0), f"{low:g}"),)
+    to = Scale(low, high, LEFT + 6, WIDTH - RIGHT - 6)
+    whole = [v for v in ticks(low, high, 6) if v == int(v) and low <= v <= high]
+    return to, tuple((to(v), f"{v:g}") for v in whole)
+
+
+def _line(name: str, style: int, places: Sequence[tuple[float, float | None]]) -> Line:
+    stretches: list[list[str]] = [[]]
+    for x, y in places:
+        if y is None:
+            stretches.append([])
+        else:
+            stretches[-1].append(f"{x},{y}")
+    dots = tuple((x, y) for x, y in places if y is not None)
+    lines = tuple(" ".join(points) for points in stretches if len(points) > 1)
+    return Line(name, style, lines, dots if len(dots) <= DOTS or not lines else ())
+
+
+def plot(
+    title: str,
+    x: Sequence[float],
+    series: Mapping[str, Sequence[float]],
+    *,
+    x_label: str,
+    y_label: str,
+    rate: bool = False,
+    log: bool = False,
+    mark: float | None = None,
+    mark_label: str = "",
+) -> Plot | None:
+    """A line chart of `series` over `x` (ascending), or None where no number in it is finite.
+
+    A series may be shorter than `x`. Values that are not finite break a line, and the chart's note says so. With
+    `rate`, values are shares from 0 to 1 and are labelled in per cent; with `log`, `x` is drawn by its power of ten.
+    """
+    finite = [v for values in series.values() for v in values if math.isfinite(v)]
+    if not finite or not x:
+        return None
+    xs = [math.log10(v) for v in x] if log else list(x)
+    to_x, x_ticks = _x_axis(xs[0], xs[-1], log)
+    numbers = rate_ticks(finite) if rate else ticks(min(finite), max(finite))
+    to_y = Scale(numbers[0], numbers[-1], HEIGHT - BOTTOM, TOP)
+    every = math.ceil(len(xs) / POINTS)
+    lines = []
+    for style, (name, values) in enumerate(series.items(), start=1):
+        if not len(values):
+            continue
+        pairs = list(zip(xs, values, strict=False))
+        pairs = pairs[::every] if (len(pairs) - 1) % every == 0 else [*pairs[::every], pairs[-1]]
+        lines.append(_line(name, style, [(to_x(a), to_y(b) if math.isfinite(b) else None) for a, b in pairs]))
+    lost = sum(not math.isfinite(v) for values in series.values() for v in values)
+    note = f"{lost} of the values {'was' if lost == 1 else 'were'} not a number and cannot be drawn." if lost else ""
+    at = None if mark is None else to_x(math.log10(mark) if log else mark)
+    y_ticks = tuple((to_y(v), f"{v * 100:g}" if rate else f"{v:g}") for v in numbers)
+    return Plot(title, x_label, y_label, x_ticks, y_ticks, tuple(lines), at, mark_label, note)

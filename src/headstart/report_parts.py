@@ -1,0 +1,197 @@
+"""What a report is made of: frozen, plain Python data that the caller of `headstart.report` fills."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from headstart.findings import Finding
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share of pictures (0 to 1) with its 95 % interval, the number of pictures and the split they are of."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    split: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One more rate worth showing beside the main one, such as the validation accuracy where a test set exists."""
+
+    name: str
+    rate: Rate
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where the untrained head stood: accuracy from 0 to 1, and loss."""
+
+    accuracy: float
+    loss: float | None = None
+
+
+@dataclass(frozen=True)
+class Images:
+    """How many pictures each part had."""
+
+    train: int
+    validation: int = 0
+    test: int = 0
+    skipped: int = 0
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """What is worth saying of the pretrained network; `image_size` is (height, width) in pixels."""
+
+    name: str
+    parameters: int | None = None
+    size_mb: float | None = None
+    licence: str = ""
+    image_size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A sample: its label, a small JPEG (about 200 px, a few kB) and the file as the user knows it."""
+
+    label: str
+    thumbnail_jpeg: bytes
+    file: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One thing that was tried: `accuracy`, `low` and `high` from 0 to 1, cross-validated; `dimensions` of features."""
+
+    cut: str
+    pooling: str
+    head: str
+    dimensions: int
+    accuracy: float
+    low: float
+    high: float
+    chosen: bool = False
+    note: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Strength:
+    """One strength of regularisation (> 0) and what cross-validation gave there."""
+
+    strength: float
+    accuracy: float
+    loss: float
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """Precision, recall and F1 (0 to 1) of one class over its `n` pictures; NaN where one is undefined."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A picture that the classifier got wrong, with the probability (0 to 1) that it gave to its answer."""
+
+    file: str
+    thumbnail_jpeg: bytes
+    truth: str
+    predicted: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Where the time went; what `total` has beyond the parts is shown as everything else."""
+
+    features: float
+    head: float
+    fine_tune: float
+    total: float
+
+
+@dataclass(frozen=True)
+class Cache:
+    """How many features came from the store (`hits`) and how many had to be computed (`misses`)."""
+
+    hits: int
+    misses: int
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """A piece of code to copy."""
+
+    title: str
+    code: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the page tells.
+
+    Attributes:
+        title: what the page is about, such as the name of the folder of pictures.
+        verdict: the one sentence that a reader should take away.
+        history: a Keras history: `accuracy`, `loss`, `val_accuracy`, `val_loss`, one number an epoch.
+        tuned_from: the epoch (from 1) at which fine-tuning began, where `history` holds both phases.
+        confusion: rows are the true classes, columns the answers, both in the order of `classes`.
+        thumbnails: small JPEGs for files that `findings` name.
+        skipped: (file, reason) of the pictures that were left out.
+        how_to_load: code to copy; where empty and `model_path` is given, `snippets` fills it.
+
+    Raises:
+        ValueError: `confusion` is not square in the number of classes.
+    """
+
+    title: str
+    verdict: str
+    accuracy: Rate
+    classes: tuple[str, ...]
+    images: Images
+    source: SourceFacts
+    cut: str
+    pooling: str
+    head: str
+    fine_tuned: bool = False
+    loss: float | None = None
+    before_training: Start | None = None
+    other_figures: tuple[Figure, ...] = ()
+    samples: tuple[Picture, ...] = ()
+    choices: tuple[Choice, ...] = ()
+    history: Mapping[str, Sequence[float]] | None = None
+    tuned_from: int | None = None
+    strengths: tuple[Strength, ...] = ()
+    per_class: tuple[ClassRow, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = ()
+    mistakes: tuple[Mistake, ...] | None = None
+    findings: tuple[Finding, ...] | None = None
+    thumbnails: Mapping[str, bytes] = field(default_factory=dict)
+    skipped: tuple[tuple[str, str], ...] = ()
+    seconds: Seconds | None = None
+    cache: Cache | None = None
+    recipe: Mapping[str, Any] | None = None
+    provenance: Mapping[str, Any] | None = None
+    model_path: str = ""
+    how_to_load: tuple[Snippet, ...] = ()
+
+    def __post_init__(self) -> None:
+        k = len(self.classes)
+        if self.confusion and [len(row) for row in self.confusion] != [k] * k:
+            shape = f"{len(self.confusion)} rows of {sorted({len(row) for row in self.confusion})} columns"
+            raise ValueError(f"confusion must have {k} rows of {k} columns, one a class. Received: {shape}")

@@ -1,0 +1,150 @@
+"""What one training run gives back."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart import classifier_file
+from headstart.choose import Choice
+from headstart.classifier import Classifier
+from headstart.dataset import Dataset
+from headstart.evaluate import Evaluation, Rate
+from headstart.features import Features
+from headstart.findings import Finding
+from headstart.heads import Head
+from headstart.recipe import Recipe
+from headstart.verdict import verdict
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A classifier with the evidence for it.
+
+    Attributes:
+        classifier: predicts, and saves itself.
+        evaluation: on pictures that no choice has seen.
+        before: the same pictures under an untrained head.
+        choice: which cut was chosen, against what.
+        findings: what was noticed about the pictures.
+        recipe: every decision, as it was made.
+        rows: the rows of the data set that were used, by split.
+        seconds: `features`, `head`, `fine_tune`, `total`.
+        model, report: what was written, where it was.
+    """
+
+    classifier: Classifier
+    evaluation: Evaluation
+    before: Evaluation
+    choice: Choice
+    head: Head = field(repr=False)
+    dataset: Dataset = field(repr=False)
+    features: Features = field(repr=False)
+    findings: tuple[Finding, ...] = field(repr=False)
+    recipe: Recipe = field(repr=False)
+    rows: Mapping[str, np.ndarray] = field(repr=False)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    model: Path | None = None
+    report: Path | None = None
+
+    @property
+    def accuracy(self) -> Rate:
+        """The share named right, with its interval, n and split."""
+        return self.evaluation.accuracy
+
+    @property
+    def verdict(self) -> str:
+        """The sentence to take away."""
+        return verdict(self.evaluation)
+
+    def images(self) -> dict[str, int]:
+        """How many pictures each part had, and how many were skipped."""
+        counts = {name: len(self.rows.get(name, ())) for name in ("train", "validation", "test")}
+        return {**counts, "skipped": len(self.features.bad) + len(self.dataset.skipped)}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values, as `headstart train --json` prints them."""
+        return {
+            "model": str(self.model) if self.model else None,
+            "report": str(self.report) if self.report else None,
+            "classes": list(self.dataset.classes),
+            "images": self.images(),
+            "source": self.recipe.source,
+            "cut": self.recipe.cut,
+            "pooling": self.recipe.pooling,
+            "head": self.head.name,
+            "fine_tuned": False,
+            "before_training": {"accuracy": self.before.accuracy.value, "loss": self.before.loss},
+            "accuracy": self.accuracy.as_dict(),
+            "loss": self.evaluation.loss,
+            "per_class": [figures.as_dict() for figures in self.evaluation.per_class],
+            "confusion": self.evaluation.confusion.tolist(),
+            "choices": [
+                {"cut": c.layer, "pooling": c.pooling, "dimensions": c.dimensions, "accuracy": _number(c.accuracy),
+                 "low": c.low, "high": c.high} for c in self.choice.candidates
+            ],  # fmt: skip
+            "history": {name: list(values) for name, values in (self.head.history or {}).items()},
+            "findings": [finding.as_dict() for finding in self.findings],
+            "skipped": [
+                *({"file": self.dataset.files[row], "reason": why} for row, why in sorted(self.features.bad.items())),
+                *({"file": file, "reason": "missing, or of a kind that is not read"} for file in self.dataset.skipped),
+            ],
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "cache": {"hits": self.features.hits, "misses": self.features.misses},
+            "recipe": self.recipe.as_dict(),
+            "verdict": self.verdict,
+        }
+
+    def write_report(self, path: str | os.PathLike[str]) -> TrainResult:
+        """Write the page; returns this result with `report` set."""
+        from headstart import report
+        from headstart.story import tell
+
+        report.write(tell(self), path)
+        return replace(self, report=Path(path))
+
+    def __str__(self) -> str:
+        return f"{self.verdict}\n{self.recipe.source} cut at {self.recipe.cut}, {self.recipe.pooling}, {self.head.name} head"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<p><strong>{escape(self.verdict)}</strong></p>{self.evaluation._repr_html_()}"
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def facts_of(dataset: Dataset, features: Features, evaluation: Evaluation, *, recipe: Recipe) -> dict[str, Any]:
+    """What the classifier file says of itself in `headstart.json`."""
+    trunk = features.trunk
+    return {
+        "format": classifier_file.FORMAT,
+        "classes": list(dataset.classes),
+        "image_size": list(trunk.image_size),
+        "preprocessing": {
+            "input": "RGB, 0 to 255, channels last", "resize": "whole picture stretched, bilinear, antialiased",
+            "inside_the_model": True,
+        },
+        "recipe": recipe.as_dict(),
+        "calibration": None,
+        "evaluation": evaluation.as_dict(),
+        "provenance": {
+            "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "headstart": importlib.metadata.version("headstart"),
+            "keras": importlib.metadata.version("keras"),
+            "python": platform.python_version(),
+            "engine": trunk.numerics,
+            "features": [output.fingerprint for output in trunk.outputs if output.layer == recipe.cut],
+            "data": dataset.digest,
+        },
+    }  # fmt: skip

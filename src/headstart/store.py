@@ -1,0 +1,274 @@
+"""The feature store: SQLite under the cache folder, keyed by contents.
+
+A *space* is a list of trunk outputs under one numerics and decoding; a row is one picture's features in one space,
+as float16. What a row is asked for by is a digest of everything that decides its numbers, so an old row can never
+answer a new question. SQLite keeps it whole through `kill -9` and lets several processes write; each row carries a
+checksum over key and value, so a damaged row is missed, not believed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from headstart.files import cache_folder
+
+DEFAULT_LIMIT = 10 * 2**30
+USED_RESOLUTION = 3600.0  # seconds: how finely "last used" is kept, so that reading seldom writes
+_AT_ONCE = 500
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS spaces (
+    id INTEGER PRIMARY KEY, context TEXT NOT NULL, outputs TEXT NOT NULL, label TEXT NOT NULL,
+    UNIQUE (context, outputs));
+CREATE TABLE IF NOT EXISTS features (
+    space INTEGER NOT NULL, picture BLOB NOT NULL, checksum INTEGER NOT NULL, used REAL NOT NULL, numbers BLOB NOT NULL);
+CREATE UNIQUE INDEX IF NOT EXISTS by_picture ON features (space, picture);
+CREATE INDEX IF NOT EXISTS by_use ON features (used);
+"""
+
+
+def store_path() -> Path:
+    """Where the store lies: `features.sqlite` in the cache folder."""
+    return cache_folder() / "features.sqlite"
+
+
+def size_limit() -> int:
+    """Bytes that the store may take: `HEADSTART_CACHE_GB` (a number of GiB), else 10 GiB."""
+    named = os.environ.get("HEADSTART_CACHE_GB")
+    try:
+        return int(float(named) * 2**30) if named else DEFAULT_LIMIT
+    except ValueError:
+        return DEFAULT_LIMIT
+
+
+@dataclass(frozen=True)
+class Space:
+    """Outputs that are stored together: (fingerprint, dimensions) of each, in the order of the columns."""
+
+    context: str
+    outputs: tuple[tuple[str, int], ...]
+    label: str = ""
+
+    @property
+    def width(self) -> int:
+        return sum(dimensions for _, dimensions in self.outputs)
+
+
+class Store:
+    """One open store; safe to use from several threads one at a time, and from several processes at once.
+
+    Trouble with the disk never stops a run: `write` says False where a row could not be kept, and a store that is
+    damaged beyond SQLite's own repair is moved aside and begun anew.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or store_path()
+        self.trouble: str | None = None
+        self._connection = self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            return self._connect(self.path)
+        except sqlite3.DatabaseError as error:
+            if _is_damage(error):
+                return self._begin_anew(error)
+            self.trouble = f"the feature store {self.path} cannot be used ({error}); features are kept in memory"
+        except OSError as error:
+            self.trouble = f"the feature store {self.path} cannot be used ({error}); features are kept in memory"
+        return self._connect(Path(":memory:"))
+
+    @staticmethod
+    def _connect(path: Path) -> sqlite3.Connection:
+        connection = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.executescript(_SCHEMA)
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    def _begin_anew(self, error: Exception) -> sqlite3.Connection:
+        """Move a damaged store aside; several processes may try at once, and one of them wins."""
+        aside = self.path.with_name(f"{self.path.name}.damaged")
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                os.replace(f"{self.path}{suffix}", f"{aside}{suffix}")
+        self.trouble = f"the feature store was damaged ({error}); it was moved to {aside} and begun anew"
+        return self._connect(self.path)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Damage met while the store is open: begin anew and go on as if nothing had been stored."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if _is_damage(error):
+                self._connection.close()
+                self._connection = self._begin_anew(error)
+            else:
+                self.trouble = f"the feature store {self.path} cannot be used now ({error})"
+
+    def _space_id(self, space: Space, *, create: bool) -> int | None:
+        key = (space.context, json.dumps(space.outputs))
+        find = "SELECT id FROM spaces WHERE context = ? AND outputs = ?"
+        row = self._connection.execute(find, key).fetchone()
+        if row is None and create:
+            self._connection.execute(
+                "INSERT OR IGNORE INTO spaces (context, outputs, label) VALUES (?, ?, ?)", (*key, space.label)
+            )
+            row = self._connection.execute(find, key).fetchone()
+        return row[0] if row else None
+
+    def spaces_with(self, context: str, wanted: Sequence[tuple[str, int]]) -> list[Space]:
+        """Stored spaces of the context that hold all the wanted outputs, smallest first."""
+        found: list[Space] = []
+        with self._guarded():
+            for outputs, label in self._connection.execute(
+                "SELECT outputs, label FROM spaces WHERE context = ?", (context,)
+            ):
+                space = Space(context, tuple((name, width) for name, width in json.loads(outputs)), label)
+                if set(wanted) <= set(space.outputs):
+                    found.append(space)
+        return sorted(found, key=lambda space: space.width)
+
+    def read(self, space: Space, pictures: Sequence[bytes]) -> Iterator[tuple[bytes, np.ndarray]]:
+        """(picture's digest, float16 numbers) of each of the pictures that is stored and whole."""
+        with self._guarded():
+            number = self._space_id(space, create=False)
+            if number is None:
+                return
+            now = time.time()
+            for start in range(0, len(pictures), _AT_ONCE):
+                some = pictures[start : start + _AT_ONCE]
+                marks = ",".join("?" * len(some))
+                rows = self._connection.execute(
+                    f"SELECT picture, checksum, used, numbers FROM features WHERE space = ? AND picture IN ({marks})",
+                    (number, *some),
+                ).fetchall()
+                stale = [row[0] for row in rows if now - row[2] > USED_RESOLUTION]
+                if stale:
+                    self._connection.executemany(
+                        "UPDATE features SET used = ? WHERE space = ? AND picture = ?",
+                        [(now, number, picture) for picture in stale],
+                    )
+                for picture, checksum, _, numbers in rows:
+                    if len(numbers) == 2 * space.width and checksum == _checksum(space, picture, numbers):
+                        yield picture, np.frombuffer(numbers, np.float16)
+
+    def have(self, space: Space, pictures: Sequence[bytes]) -> set[bytes]:
+        """Which of the pictures are stored and whole."""
+        return {picture for picture, _ in self.read(space, pictures)}
+
+    def write(self, space: Space, rows: Iterable[tuple[bytes, np.ndarray]]) -> bool:
+        """Keep rows, all or none of them; False where they could not be kept (a full disk, a locked store)."""
+        kept = False
+        with self._guarded():
+            try:
+                with self._transaction():
+                    number = self._space_id(space, create=True)
+                    now = time.time()
+                    self._connection.executemany(
+                        "INSERT OR REPLACE INTO features (space, picture, checksum, used, numbers) VALUES (?, ?, ?, ?, ?)",
+                        [
+                            (number, picture, _checksum(space, picture, blob), now, blob)
+                            for picture, blob in ((p, np.ascontiguousarray(v, np.float16).tobytes()) for p, v in rows)
+                        ],
+                    )
+                kept = True
+            except sqlite3.OperationalError as error:
+                if _is_damage(error):
+                    raise
+                self.trouble = f"features could not be kept in {self.path}: {error}"
+        return kept
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def sizes(self) -> dict[str, object]:
+        """What is stored: bytes on disk, rows, and the spaces with their labels and rows."""
+        spaces: list[dict[str, object]] = []
+        with self._guarded():
+            rows = self._connection.execute(
+                "SELECT s.label, count(f.picture), coalesce(sum(length(f.numbers)), 0), max(f.used)"
+                " FROM spaces s LEFT JOIN features f ON f.space = s.id GROUP BY s.id ORDER BY max(f.used) DESC"
+            )
+            spaces = [{"label": row[0], "pictures": row[1], "bytes": row[2], "used": row[3]} for row in rows]
+        return {"path": str(self.path), "bytes": self.bytes_on_disk(), "limit": size_limit(), "spaces": spaces}
+
+    def bytes_on_disk(self) -> int:
+        """Bytes of the store and its write-ahead log."""
+        return sum(
+            path.stat().st_size for suffix in ("", "-wal") if (path := Path(f"{self.path}{suffix}")).exists()
+        )
+
+    def prune(self, limit: int | None = None, *, spare: float = 600.0) -> int:
+        """Drop the least recently used rows until the store takes at most `limit` bytes; returns how many went.
+
+        Rows used in the last `spare` seconds stay, so that no run loses what it is working with.
+        """
+        limit = size_limit() if limit is None else limit
+        dropped = 0
+        with self._guarded():
+            while self._used_bytes() > limit:
+                gone = self._connection.execute(
+                    "DELETE FROM features WHERE rowid IN"
+                    " (SELECT rowid FROM features WHERE used <= ? ORDER BY used LIMIT 1000)",
+                    (time.time() - spare,),
+                ).rowcount
+                if gone == 0:
+                    break
+                dropped += gone
+            if dropped:
+                self._connection.execute(
+                    "DELETE FROM spaces WHERE id NOT IN (SELECT DISTINCT space FROM features)"
+                )
+                self._connection.execute("PRAGMA incremental_vacuum").fetchall()
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return dropped
+
+    def _used_bytes(self) -> int:
+        with closing(self._connection.cursor()) as cursor:
+            pages, free, size = (
+                cursor.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+            )
+        return int((pages - free) * size)
+
+
+def _checksum(space: Space, picture: bytes, numbers: bytes) -> int:
+    start = zlib.crc32(f"{space.context}{space.outputs}".encode() + picture)
+    return zlib.crc32(numbers, start)
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

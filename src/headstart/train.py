@@ -1,0 +1,137 @@
+"""The whole chain, from pictures to a measured classifier. Read this first."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from headstart import classifier_file, heads, trunk
+from headstart.audit import audit
+from headstart.choose import choose_cut
+from headstart.classifier import check_target, fitted
+from headstart.dataset import Dataset
+from headstart.errors import PhotosError
+from headstart.evaluate import score
+from headstart.features import Features, extract
+from headstart.progress import Progress, silent
+from headstart.recipe import AUTO, Recipe
+from headstart.result import TrainResult, facts_of
+from headstart.splits import folds, groups_of
+from headstart.splitting import final_split, split
+from headstart.store import Store
+from headstart.worker import lazy
+
+
+def train(
+    photos: str | os.PathLike[str] | Dataset, recipe: Recipe | None = None, *, output: str | os.PathLike[str] | None = None,
+    report: str | os.PathLike[str] | None = None, progress: Progress = silent,
+) -> TrainResult:  # fmt: skip
+    """Train a classifier on pictures: one pass of a frozen network, choices by cross-validation, one honest figure.
+
+    Args:
+        photos: any form of PHOTOS, or a `Dataset`.
+        recipe: every decision; `Recipe()` where nothing is given.
+        output: where to write the classifier, ending in `.keras`; nothing is written where it is None.
+        report: where to write the page; nothing is written where it is None.
+        progress: called with (stage, done, total) as work goes on.
+
+    Raises:
+        PhotosError: the pictures cannot be used; SourceError: the source, cut or weights cannot.
+
+    Example:
+        >>> result = train("flowers/")                            # doctest: +SKIP
+        >>> print(result.accuracy, result.verdict)                # doctest: +SKIP
+    """
+    start = time.perf_counter()
+    recipe = recipe or Recipe()
+    target = check_target(output) if output is not None else None
+    head_module = heads.find(recipe.head)
+    wanted = trunk.spec(
+        recipe.source, image_size=recipe.image_size, weights=recipe.weights, seed=recipe.seed,
+        cuts=() if recipe.cut == AUTO else (recipe.cut,), pooling=None if recipe.pooling == AUTO else recipe.pooling,
+    )  # fmt: skip
+    dataset = photos if isinstance(photos, Dataset) else Dataset.open(photos)
+    shape = head_module.shape(len(dataset.classes), recipe.head_options)
+    with lazy("openvino") as worker, Store() as store:
+        pending = trunk.prepare(wanted, worker)
+        dataset = split(dataset.digested(), holdout=recipe.holdout, seed=recipe.seed)
+        features = extract(dataset, pending, store, progress=lambda done, total: progress("features", done, total))
+        final = final_split(dataset)
+        rows, held_back = _usable(features, "train", recipe), _usable(features, final, recipe)
+        labels = dataset.labels
+        fold = folds(
+            labels[rows], _groups(dataset)[rows], count=recipe.folds, seed=recipe.seed,
+            keys=[_digests(dataset)[row] for row in rows],
+        )  # fmt: skip
+        head_start = time.perf_counter()
+        choice = choose_cut(
+            features, rows, labels[rows], folds=fold, pooling=None if recipe.pooling == AUTO else recipe.pooling,
+            seed=recipe.seed, progress=lambda done, total: progress("choosing a cut", done, total),
+        )  # fmt: skip
+        outputs = choice.chosen.outputs
+        blank = classifier_file.blank(wanted, outputs, shape, worker)
+        data = heads.HeadData(features.matrix(rows, outputs), labels[rows], len(dataset.classes), fold, recipe.seed)
+        head = head_module.fit(
+            data, options=recipe.head_options,
+            progress=lambda facts: progress("training the head", int(facts["epoch"]), None),
+        )  # fmt: skip
+        head_seconds = time.perf_counter() - head_start
+        seen = features.matrix(held_back, outputs)
+        evaluation = score(head.predict(seen), labels[held_back], dataset.classes, split=final, rows=held_back)
+        untrained = heads.apply(heads.untrained(seen.shape[1], len(dataset.classes), recipe.seed), seen)
+        before = score(untrained, labels[held_back], dataset.classes, split=final)
+        findings = audit(dataset, unreadable=features.bad)
+        done = replace(
+            recipe, image_size=wanted.image_size, cut=outputs[0].layer, pooling=choice.chosen.pooling,
+            head_options=dict(head.settings) if recipe.head == "dense" else recipe.head_options,
+        )  # fmt: skip
+        result = TrainResult(
+            dataset=dataset, features=features, choice=choice, head=head, evaluation=evaluation, before=before,
+            findings=findings, recipe=done, rows={"train": rows, final: held_back},
+            seconds={"features": features.seconds, "head": head_seconds, "fine_tune": 0.0},
+            classifier=fitted(
+                head, features.trunk, outputs, classes=dataset.classes, blank=blank,
+                facts=facts_of(dataset, features, evaluation, recipe=done),
+            ),
+        )  # fmt: skip
+        blank.result()
+        if target is not None:
+            result.classifier.save(target)
+            result = replace(result, model=target)
+    result = replace(result, seconds={**result.seconds, "total": time.perf_counter() - start})
+    if report is not None:
+        result = result.write_report(report)
+    return replace(result, seconds={**result.seconds, "total": time.perf_counter() - start})
+
+
+def _usable(features: Features, name: str, recipe: Recipe) -> np.ndarray:
+    """The rows of a split that have a class and can be read, after a check that enough of them are left."""
+    dataset = features.dataset
+    if len(features.bad) > recipe.max_bad * len(dataset):
+        examples = "; ".join(f"{dataset.files[row]}: {why}" for row, why in list(features.bad.items())[:2])
+        raise PhotosError(
+            f"{len(features.bad)} of {len(dataset)} pictures cannot be read, more than the share of {recipe.max_bad:.0%}"
+            f" that --max-bad allows.\nFor example {examples}"
+        )
+    rows = np.array([row for row in dataset.split_indices(name) if int(row) not in features.bad], int)
+    counts = np.bincount(dataset.labels[rows], minlength=len(dataset.classes))
+    if name == "train" and counts.min(initial=2) < 2:
+        short = [f"{dataset.classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < 2)]
+        raise PhotosError(
+            "every class needs at least two readable training pictures that are not copies held back elsewhere;"
+            f" too few: {', '.join(short)}.\nAdd pictures to these classes or take their folders away."
+        )
+    if not len(rows):
+        raise PhotosError(f"no readable picture is left in {name}, so nothing can be measured; add pictures to it")
+    return rows
+
+
+def _digests(dataset: Dataset) -> tuple[bytes, ...]:
+    return dataset.digests or ()
+
+
+def _groups(dataset: Dataset) -> np.ndarray:
+    return groups_of(dataset.digests, dataset.groups)

@@ -1,0 +1,204 @@
+"""A source up to its cut: frozen, so a pure function from pixels to numbers.
+
+A trunk is compiled once, in a worker process, and kept in the cache under the digest of everything it was made from.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from headstart import engines, sources
+from headstart.errors import SourceError, near
+from headstart.files import cache_folder, file_digest, json_digest
+
+VERSION = 1  # of what is written to a trunk's folder
+POOLINGS = ("avg", "max", "avg+max", "flatten")
+
+
+class Works(Protocol):
+    """A worker, or something that starts one when asked."""
+
+    def submit(self, job: str, **arguments: Any) -> Future[Any]: ...
+
+
+@dataclass(frozen=True)
+class Output:
+    """One cut of a trunk.
+
+    Attributes:
+        layer: the Keras layer that the source is cut at.
+        pooling: `avg`, `max` or `flatten`.
+        shape: what the layer gives for one picture: (height, width, channels).
+        dimensions: how many numbers a picture has after pooling.
+        fingerprint: the digest that names the function from pixels to these numbers.
+    """
+
+    layer: str
+    pooling: str
+    shape: tuple[int, ...]
+    dimensions: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """A compiled trunk: where it lies, what it gives, and what its numbers depend on."""
+
+    source: str
+    image_size: tuple[int, int]
+    outputs: tuple[Output, ...]
+    folder: Path
+    engine: str
+    engine_version: str
+    precision: str
+    facts: dict[str, Any]
+
+    @property
+    def numerics(self) -> str:
+        """What besides the function itself decides the last digits: engine, its version, precision."""
+        return f"{self.engine} {self.engine_version} {self.precision}"
+
+    def load(self) -> engines.Engine:
+        """The engine with this trunk loaded."""
+        return engines.load(self.engine, self.folder, self.facts)
+
+
+@dataclass(frozen=True)
+class PendingTrunk:
+    """A trunk that may still be in the making; its picture size is known, so decoding can begin."""
+
+    image_size: tuple[int, int]
+    future: Future[Trunk]
+
+    def ready(self) -> bool:
+        return self.future.done()
+
+    def result(self) -> Trunk:
+        """Wait for the trunk; what went wrong in the worker is raised here."""
+        return self.future.result()
+
+
+@dataclass(frozen=True)
+class TrunkSpec:
+    """What to compile: a source, its weights, the size of pictures and the cuts.
+
+    Attributes:
+        source: a source's name, or the path of a `.keras` file.
+        image_size: (height, width) in pixels.
+        weights: `imagenet`, `random` or the path of a weight file.
+        seed: draws random weights.
+        cuts: names of layers; empty for every block end.
+        poolings: any of `avg`, `max`, `flatten`.
+    """
+
+    source: str
+    image_size: tuple[int, int]
+    weights: str = "imagenet"
+    seed: int = 0
+    cuts: tuple[str, ...] = ()
+    poolings: tuple[str, ...] = ("avg", "max")
+
+    def for_worker(self) -> dict[str, Any]:
+        return {"name": self.source, "image_size": list(self.image_size), "weights": self.weights, "seed": self.seed}
+
+
+def spec(
+    source: str, *, image_size: tuple[int, int] | None = None, weights: str = "imagenet", seed: int = 0,
+    cuts: Sequence[str] = (), pooling: str | None = None,
+) -> TrunkSpec:  # fmt: skip
+    """A `TrunkSpec` with the source's own defaults filled in and its arguments checked.
+
+    Raises:
+        SourceError: the source or the pooling is unknown, or the pictures are too small for it.
+    """
+    found = sources.find(source)
+    size = tuple(image_size) if image_size else found.image_size
+    if min(size) < found.min_image_size:
+        raise SourceError(
+            f"{source} takes pictures of at least {found.min_image_size} pixels a side; --image-size asks for"
+            f" {size[0]} × {size[1]}"
+        )
+    if pooling is not None and pooling not in POOLINGS:
+        raise SourceError(f"unknown pooling {pooling!r}; expected {', '.join(POOLINGS)}.{near(pooling, POOLINGS)}")
+    poolings = ("avg", "max") if pooling in (None, "avg+max") else (pooling,)
+    return TrunkSpec(source, (size[0], size[1]), weights, seed, tuple(cuts), tuple(p for p in poolings if p))
+
+
+def trunks_folder() -> Path:
+    return cache_folder() / "trunks"
+
+
+def _versions(engine: str) -> str:
+    return f"{VERSION} keras {importlib.metadata.version('keras')} {engines.module(engine).version()}"
+
+
+def prepare(wanted: TrunkSpec, worker: Works) -> PendingTrunk:
+    """The compiled trunk, from the cache or from the worker; the caller may decode pictures meanwhile."""
+    engine = engines.choose()
+    found = sources.find(wanted.source)
+    key = json_digest({
+        "source": found.name, "weights": sources.weights_key(found, wanted.weights, wanted.seed),
+        "image_size": wanted.image_size, "cuts": wanted.cuts, "poolings": wanted.poolings,
+        "engine": engine, "versions": _versions(engine), "precision": os.environ.get("HEADSTART_PRECISION"),
+    })  # fmt: skip
+    future = _prepared(key, engine, worker, "compiling:compile_source", spec=wanted.for_worker(),
+                       cuts=list(wanted.cuts) or None, poolings=list(wanted.poolings))  # fmt: skip
+    return PendingTrunk(wanted.image_size, future)
+
+
+def prepare_classifier(path: Path, image_size: tuple[int, int], worker: Works) -> PendingTrunk:
+    """The compiled trunk of a classifier file; the head lies beside it as `head.npz`."""
+    engine = engines.choose()
+    key = json_digest({
+        "classifier": file_digest(path), "engine": engine, "versions": _versions(engine),
+        "precision": os.environ.get("HEADSTART_PRECISION"),
+    })  # fmt: skip
+    return PendingTrunk(image_size, _prepared(key, engine, worker, "compiling:compile_classifier", path=str(path)))
+
+
+def _prepared(key: str, engine: str, worker: Works, job: str, **arguments: Any) -> Future[Trunk]:
+    folder = trunks_folder() / key
+    future: Future[Trunk] = Future()
+    cached = _read(folder, engine)
+    if cached is not None:
+        os.utime(folder)
+        future.set_result(cached)
+        return future
+    shutil.rmtree(folder, ignore_errors=True)
+
+    def finish(done: Future[Any]) -> None:
+        try:
+            done.result()
+            trunk = _read(folder, engine)
+            if trunk is None:
+                raise SourceError(f"the compiled trunk vanished from {folder}; run the command again")
+            future.set_result(trunk)
+        except BaseException as error:  # handed to whoever waits, whatever it is
+            future.set_exception(error)
+
+    worker.submit(job, folder=str(folder), engine=engine, **arguments).add_done_callback(finish)
+    return future
+
+
+def _read(folder: Path, engine: str) -> Trunk | None:
+    try:
+        facts = json.loads((folder / "trunk.json").read_text())
+        outputs = tuple(
+            Output(row["layer"], row["pooling"], tuple(row["shape"]), row["dimensions"], row["fingerprint"])
+            for row in facts["outputs"]
+        )
+        height, width = facts["image_size"]
+        return Trunk(
+            facts["source"], (height, width), outputs, folder, engine, engines.module(engine).version(),
+            facts["precision"], facts,
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # missing or damaged: it is compiled again
