@@ -131,15 +131,12 @@ class Dataset:
 
         Raises PhotosError as `open`, also where the archive is damaged, encrypted or not to be trusted.
         """
-        root = archives.unpack(_existing(archive), files.cache_folder() / "archives")
-        while True:
-            entries = sorted(root.iterdir())
-            tables = [path for path in entries if path.suffix.lower() in TABLE_SUFFIXES and is_picture_table(path)]
-            if len(tables) == 1:
-                return _settled(read_table(tables[0], inside=True), training)
-            if len(entries) != 1 or not entries[0].is_dir() or not any(path.is_dir() for path in entries[0].iterdir()):
-                return _settled(read_folder(root, training=training), training)
-            root = entries[0]  # the one folder that archives often wrap everything in
+        path = _existing(archive)
+        root = archives.unpack(path, files.cache_folder() / "archives")
+        try:
+            return _inside(root, training)
+        except PhotosError as error:  # the user knows the archive, not where it was unpacked
+            raise PhotosError(str(error).replace(str(root), str(path))) from None
 
     @staticmethod
     def from_url(
@@ -271,6 +268,18 @@ def _existing(given: str | os.PathLike[str]) -> Path:
     except OSError:
         siblings = []
     raise PhotosError(f"{path} does not exist.{near(path.name, siblings)}\n{_FORMS}")
+
+
+def _inside(root: Path, training: bool) -> Dataset:
+    """What an unpacked archive holds: a table with its pictures, or a folder."""
+    while True:
+        entries = sorted(root.iterdir())
+        tables = [path for path in entries if path.suffix.lower() in TABLE_SUFFIXES and is_picture_table(path)]
+        if len(tables) == 1:
+            return _settled(read_table(tables[0], inside=True), training)
+        if len(entries) != 1 or not entries[0].is_dir() or not any(path.is_dir() for path in entries[0].iterdir()):
+            return _settled(read_folder(root, training=training), training)
+        root = entries[0]  # the one folder that archives often wrap everything in
 
 
 def _settled(listing: Listing, training: bool) -> Dataset:

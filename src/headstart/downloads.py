@@ -22,10 +22,12 @@ Progress = Callable[[int, int | None], None]
 """Called with the bytes that are here and the bytes there will be, where that is known."""
 
 ATTEMPTS = 5
+"""Attempts in a row that bring nothing; one that brings some of the file starts the count again."""
+
 PAUSE = 0.5
 """Seconds before the second attempt; doubled before each further one."""
 
-_CHUNK = 2**18
+_CHUNK = 2**16
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _HINT = "Try again, or fetch it by other means and give the path of the local file instead."
 
@@ -97,6 +99,11 @@ class _Wanted:
         """What the server said the part is a part of."""
         return self.target.with_name(self.target.name + ".part.json")
 
+    @property
+    def here(self) -> int:
+        """How many bytes of the part there are."""
+        return self.part.stat().st_size if self.part.is_file() else 0
+
     def fault(self, path: Path) -> str | None:
         came = path.stat().st_size
         if self.size is not None and came != self.size:
@@ -111,7 +118,7 @@ class _Wanted:
 
     def resume(self) -> dict[str, str]:
         """The headers that ask for the rest of the part; none where it cannot be told to be of the same file."""
-        here = self.part.stat().st_size if self.part.is_file() else 0
+        here = self.here
         try:
             about = json.loads(self.about.read_text("utf-8"))
             mark = about["mark"] if about["url"] == self.url else None
@@ -126,18 +133,19 @@ def _fetch(wanted: _Wanted, progress: Progress | None) -> None:
     """Get the whole part, in as many attempts as are allowed."""
     import urllib3
 
-    reason = ""
+    reason, vain, here = "", 0, wanted.here
     with _pool(wanted.url) as pool:
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                time.sleep(PAUSE * 2 ** (attempt - 1))
+        while vain < ATTEMPTS:
+            if reason:
+                time.sleep(PAUSE * 2 ** max(vain - 1, 0))
             try:
                 reason = _attempt(pool, wanted, progress)
             except urllib3.exceptions.HTTPError as error:
                 reason = _plain(error)
             if not reason:
                 return
-    here = wanted.part.stat().st_size if wanted.part.is_file() else 0
+            before, here = here, wanted.here
+            vain = 0 if here > before else vain + 1
     kept = f" after {here:,} bytes, which are kept" if here else ""
     raise DownloadError(f"{wanted.url} cannot be fetched{kept}: {reason}.\n{_HINT}")
 
@@ -216,6 +224,16 @@ def _start(response: Any) -> int | None:
 
 def _plain(error: Exception) -> str:
     """The root of a connection error in one line."""
+    import urllib3.exceptions as known
+
     reason: Any = getattr(error, "reason", None) or error
+    plain = {
+        known.ProtocolError: "the connection broke off",
+        known.NameResolutionError: "the host is not known here, or there is no network",
+        known.ConnectTimeoutError: "the host did not answer",
+        known.ReadTimeoutError: "the server stopped sending",
+    }
+    if type(reason) in plain:
+        return plain[type(reason)]
     text = str(reason).splitlines()[0] if str(reason) else type(reason).__name__
     return text.rsplit(": ", 1)[-1].rstrip(".")[:200]

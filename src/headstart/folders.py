@@ -150,6 +150,10 @@ def read_folder(root: Path, *, training: bool = True) -> Listing:
                 empty.append((split, name))
         if level.pictures:
             findings.append(_flat(root, level, len(rows) > before))
+        elif split and not level.folders:
+            findings.append(
+                Finding("odd", (level.prefix,), f"{level.prefix} holds no pictures.", "Taken as not there.")
+            )
     if not rows:
         raise PhotosError(_nothing(root, top, tally))
     if training and not parts[0][0] and len({name for _, name, _ in rows}) == 1:

@@ -28,11 +28,13 @@ def sample(labels: np.ndarray, count: int = 9) -> list[int]:
         return []
     classes = np.unique(labels[known])
     classes = classes[np.linspace(0, len(classes) - 1, min(count, len(classes))).astype(int)]
+    sizes = np.bincount(labels[known])[classes]
+    shares = np.zeros(len(classes), int)
+    while shares.sum() < count and np.any(shares < sizes):
+        shares[np.argmin(np.where(shares < sizes, shares, count))] += 1
     rows: list[int] = []
-    for position, label in enumerate(classes):
-        own = np.flatnonzero(labels == label)
-        wanted = count // len(classes) + (position < count % len(classes))
-        rows += own[np.arange(min(wanted, len(own))) * len(own) // min(wanted, len(own))].tolist()
+    for label, size, share in zip(classes, sizes, shares, strict=True):
+        rows += np.flatnonzero(labels == label)[np.arange(share) * size // share].tolist()
     return sorted(rows)
 
 

@@ -71,25 +71,27 @@ def _alike(name: str, known: Iterable[str]) -> str | None:
 
 
 def _mismatches(listing: Listing, classes: tuple[str, ...], pairs: Counter[tuple[str, str]]) -> Iterator[Finding]:
+    known = set(classes)
+    unknown: dict[tuple[str, str], list[str]] = {}
+    for file, split, name in zip(listing.files, listing.splits, listing.names, strict=True):
+        if split not in TRAINING and name not in known:
+            unknown.setdefault((split, name), []).append(file)
     training = listing.place("train" if "train" in listing.splits else "")
     for split, name in sorted(listing.empty):
         if split in TRAINING:
             note = f"{name} is empty in {training}" if split else f"{name} is an empty class folder"
             yield Finding("class_mismatch", (_folder(split, name),), f"{note}.", "It is no class.")
-    for split in sorted(set(listing.splits) - set(TRAINING)):
+    for split in sorted({*listing.splits, *(split for split, _ in listing.empty)} - set(TRAINING)):
         here = {name for place, name in pairs if place == split}
-        for name in sorted(here - set(classes)):
-            files = tuple(
-                file for file, *row in zip(listing.files, listing.splits, listing.names, strict=True)
-                if row == [split, name]
-            )  # fmt: skip
+        for name in sorted(here - known):
+            files = tuple(unknown[split, name])
             other = _alike(name, classes)
             note = f"{name} is in {listing.place(split)} only; {training} has {other or 'no such class'}."
             action = f"Its {number(len(files), 'picture')} there are left out of every figure."
             yield Finding("class_mismatch", files, note, action)
-        for name in sorted(set(classes) - here):
+        for name in sorted(known - here):
             what = "is empty in" if (split, name) in listing.empty else "is missing from"
-            other = _alike(name, here - set(classes))
+            other = _alike(name, here - known)
             hint = f", which has {other}" if other else ""
             note = f"{name} is in {training} but {what} {listing.place(split)}{hint}."
             yield Finding("class_mismatch", (_folder(split, name),), note, "It is trained, but not measured there.")

@@ -83,7 +83,8 @@ def is_picture_table(table: Path) -> bool:
             _wanted(table, _parquet_file(table).schema_arrow.names)
         else:
             with open(table, newline="", encoding="utf-8-sig") as handle:
-                _wanted(table, next(csv.reader(handle, delimiter=_delimiter(handle.readline())), []))
+                first = handle.readline()
+                _wanted(table, next(csv.reader([first], delimiter=_delimiter(first)), []))
     except (PhotosError, UnicodeDecodeError, csv.Error):
         return False
     return True

@@ -117,7 +117,7 @@ def flatten(model: keras.Model, image: Any, *, name: str, copy_weights: bool = T
     flat = keras.Model(image, outputs[0], name=name)
     if copy_weights:
         for old, new in replay.pairs:
-            values = old.get_weights()
+            values = weights_of(old)
             new.set_weights([value.reshape(v.shape) for value, v in zip(values, new.weights, strict=True)])
             if hasattr(new, "finalize_state") and values:
                 new.finalize_state()
@@ -130,7 +130,7 @@ class _Replay:
     def __init__(self) -> None:
         self.pairs: list[tuple[Any, Any]] = []
         self._clones: dict[int, Any] = {}
-        self._names = {"image", "preprocessing"}
+        self._names = {"image"}
 
     def run(self, model: Any, inputs: list[Any]) -> list[Any]:
         import keras
@@ -196,6 +196,16 @@ class _Replay:
             count += 1
         self._names.add(candidate)
         return candidate
+
+
+def weights_of(layer: Any) -> list[NDArray[Any]]:
+    """A layer's or model's weights as arrays.
+
+    Not `get_weights`, which on some backends trips over numpy 2's copy keyword and warns.
+    """
+    from keras import ops
+
+    return [ops.convert_to_numpy(variable.value) for variable in layer.weights]
 
 
 def randomise(model: keras.Model, seed: int) -> None:

@@ -137,12 +137,12 @@ def _as_published(trunk: keras.Model, source: Source, *, own: bool) -> None:
     kernels = [layer for layer in trunk.layers if layer.weights]
     if source.preprocessing.channels == "bgr":
         first = kernels[0]
-        values = first.get_weights()
+        values = _graph.weights_of(first)
         values[0] = np.ascontiguousarray(values[0][:, :, ::-1])
         first.set_weights(values)
     if source.variant["module"] == "efficientnet":
         # The files keep deviations where the layer wants variances; the application divides by the root once more.
-        mean, variance, *count = kernels[0].get_weights()
+        mean, variance, *count = _graph.weights_of(kernels[0])
         if own or np.allclose(variance, IMAGENET_STD, atol=1e-3):
             kernels[0].set_weights([mean, variance * np.asarray(IMAGENET_STD, np.float32), *count])
             kernels[0].finalize_state()
