@@ -330,13 +330,13 @@ def test_every_orientation_comes_out_upright(orientation: int, kind: str, tmp_pa
         pytest.skip(f"this Pillow has no {kind}")
     upright = noisy(240, 360)
     data = turned(orientation, kind, upright)
-    wanted = np.asarray(upright.resize((60, 44), Image.Resampling.BILINEAR)).astype(int)
+    wanted = np.asarray(upright.resize((60, 44), Image.Resampling.BICUBIC)).astype(int)
     found = images.decode(data, (44, 60)).astype(int)
     assert np.abs(found - wanted).mean() < 2.5
     (tmp_path / "a").write_bytes(data)
     with Image.open(io.BytesIO(images.thumbnail_jpeg(tmp_path / "a", 60, 95))) as small:
         assert small.size == (60, 40)
-        shown = np.asarray(small.resize((60, 44), Image.Resampling.BILINEAR)).astype(int)
+        shown = np.asarray(small.resize((60, 44), Image.Resampling.BICUBIC)).astype(int)
     assert np.abs(shown - wanted).mean() < 6
 
 
@@ -383,7 +383,7 @@ def test_an_orientation_that_does_not_exist_counts_as_upright(value: int) -> Non
 def test_dct_scaling_is_close_to_the_full_decode(width: int, height: int, mode: str) -> None:
     data = encoded(noisy(height, width).convert(mode), "JPEG", quality=92)
     with Image.open(io.BytesIO(data)) as im:
-        full = np.asarray(im.convert("RGB").resize((64, 96), Image.Resampling.BILINEAR)).astype(int)
+        full = np.asarray(im.convert("RGB").resize((64, 96), Image.Resampling.BICUBIC)).astype(int)
     difference = np.abs(images.decode(data, (96, 64)).astype(int) - full)
     assert difference.mean() < 1.5
     assert np.percentile(difference, 99) < 10
@@ -497,13 +497,13 @@ ODD_BUT_READABLE: dict[str, Callable[[], bytes]] = {
 @pytest.mark.parametrize("name", ODD_BUT_READABLE)
 def test_odd_metadata_neither_warns_nor_loses_the_picture(name: str, action: str) -> None:
     data = ODD_BUT_READABLE[name]()
-    wanted = np.asarray(noisy().resize((20, 16), Image.Resampling.BILINEAR)).astype(int)
+    wanted = np.asarray(noisy().resize((20, 16), Image.Resampling.BICUBIC)).astype(int)
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter(action)  # type: ignore[arg-type]
         found = images.decode(data, (16, 20)).astype(int)
     assert heard == []
     if name.endswith(".tif"):
-        wanted = np.asarray(noisy().convert("L").convert("RGB").resize((20, 16), Image.Resampling.BILINEAR)).astype(int)
+        wanted = np.asarray(noisy().convert("L").convert("RGB").resize((20, 16), Image.Resampling.BICUBIC)).astype(int)
     assert np.abs(found - wanted).mean() < 6
 
 
@@ -647,7 +647,7 @@ def test_real_photos(tmp_path: Path) -> None:
         with Image.open(path) as im:
             upright = im.convert("RGB")
         pixels = images.read(path, (100, 80)).astype(int)
-        wanted = np.asarray(upright.resize((80, 100), Image.Resampling.BILINEAR)).astype(int)
+        wanted = np.asarray(upright.resize((80, 100), Image.Resampling.BICUBIC)).astype(int)
         assert np.abs(pixels - wanted).mean() < 3
         for orientation in range(2, 9):
             (tmp_path / "turned.jpg").write_bytes(turned(orientation, "JPEG", upright))

@@ -1,3 +1,109 @@
-"""headstart: a folder of pictures in, an image classifier you can trust out."""
+"""headstart: a folder of pictures in, an image classifier you can trust out.
+
+    import headstart as hs
+    photos = hs.Dataset.from_folder("flowers/")
+    print(hs.audit(photos))
+    result = hs.train(photos)
+    print(result.accuracy, result.verdict)
+    result.classifier.predict("tulip.jpg").label
+    result.classifier.save("flowers.keras")
+
+Nothing is imported until it is asked for, so `import headstart` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    import inspect
+
+    from headstart import errors as errors
+    from headstart import sources as sources
+    from headstart.api import audit as audit
+    from headstart.api import evaluate as evaluate
+    from headstart.api import features as features
+    from headstart.api import fit_head as fit_head
+    from headstart.api import source as source
+    from headstart.api import train as train
+    from headstart.classifier import Classifier as Classifier
+    from headstart.classifier import Prediction as Prediction
+    from headstart.dataset import Dataset as Dataset
+    from headstart.evaluate import Evaluation as Evaluation
+    from headstart.evaluate import Rate as Rate
+    from headstart.features import Features as Features
+    from headstart.findings import Finding as Finding
+    from headstart.findings import Findings as Findings
+    from headstart.heads import Head as Head
+    from headstart.intervals import wilson as wilson
+    from headstart.recipe import Recipe as Recipe
+    from headstart.result import TrainResult as TrainResult
+    from headstart.sources import Source as Source
+    from headstart.trunk import Trunk as Trunk
+
+__all__ = [
+    "Classifier", "Dataset", "Evaluation", "Features", "Finding", "Findings", "Head", "Prediction", "Rate", "Recipe",
+    "Source", "TrainResult", "Trunk", "__version__", "audit", "errors", "evaluate", "features", "fit_head", "source",
+    "sources", "train", "wilson",
+]  # fmt: skip
+
+_HOME = {
+    "Classifier": "classifier", "Prediction": "classifier", "Dataset": "dataset", "Evaluation": "evaluate",
+    "Rate": "evaluate", "Features": "features", "Finding": "findings", "Findings": "findings", "Head": "heads",
+    "wilson": "intervals", "Recipe": "recipe", "TrainResult": "result", "Source": "sources", "Trunk": "trunk",
+    "fit_head": "api", "source": "api",
+}  # fmt: skip
+"""Which module each public name is found in; `errors` and `sources` are modules themselves."""
+
+_STAGES = frozenset({"audit", "evaluate", "features", "train"})
+"""Modules that can be called, since the stage in `headstart.api` has the module's name."""
+
+
+class _Stage(ModuleType):
+    """A module of this package that is called like the stage it holds: `headstart.train(photos)`.
+
+    Importing a submodule binds its name in the package, over any function of that name. So these stay modules,
+    whatever was imported first, and the call is passed on.
+    """
+
+    @property
+    def _stage(self) -> Any:
+        return getattr(importlib.import_module("headstart.api"), self.__name__.rpartition(".")[2])
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return self._stage(*arguments, **options)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        import inspect
+
+        return inspect.signature(self._stage)
+
+
+class _Package(ModuleType):
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _STAGES and isinstance(value, ModuleType):
+            value.__class__ = _Stage
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    if name in __all__:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from headstart.files import cache_folder
 from headstart.store import Store, size_limit
 
-PARTS = ("trunks", "blanks", "archives", "downloads")
+PARTS = {
+    "trunks": r"[0-9a-f]{64}",
+    "blanks": r"[0-9a-f]{64}\.keras",
+    "archives": r"[0-9a-f]{64}",
+    "downloads": r"[0-9a-f]{16}|cats_and_dogs_filtered\.zip(\.\w+)*",
+}
+"""Folders, and what headstart calls its entries: `HEADSTART_CACHE` may name a folder that holds other things too."""
+_UNFINISHED = r"\.[0-9a-f]{64}-\w+(\.\w+)?"  # what `atomic_path` and `atomic_folder` leave behind where they are killed
+_STORE = re.compile(r"features\.sqlite(\.damaged)?(-wal|-shm)?")
 UNUSED_DAYS = 90
 """Compiled networks and blanks not used for so long are dropped by `prune`."""
 
@@ -20,11 +30,12 @@ def contents() -> dict[str, Any]:
     folder = cache_folder()
     with Store() as store:
         sizes = store.sizes()
-    parts = [{"name": "features", "entries": sum(int(s["pictures"]) for s in sizes["spaces"]), "bytes": sizes["bytes"]}]  # type: ignore[attr-defined]
+    pictures = sum(int(space["pictures"]) for space in sizes["spaces"])
+    parts: list[dict[str, Any]] = [{"name": "features", "entries": pictures, "bytes": sizes["bytes"]}]
     for name in PARTS:
-        entries = list((folder / name).iterdir()) if (folder / name).is_dir() else []
+        entries = _entries(name)
         parts.append({"name": name, "entries": len(entries), "bytes": sum(map(_bytes, entries))})
-    total = sum(int(str(part["bytes"])) for part in parts)
+    total = sum(part["bytes"] for part in parts)
     return {"folder": str(folder), "bytes": total, "limit": size_limit(), "parts": parts, "spaces": sizes["spaces"]}
 
 
@@ -34,7 +45,7 @@ def prune(limit: int | None = None) -> dict[str, int]:
         rows = store.prune(limit, spare=0.0 if limit is not None else 600.0)
     folders, oldest = 0, time.time() - UNUSED_DAYS * 86_400
     for name in ("trunks", "blanks"):
-        for entry in (cache_folder() / name).glob("*"):
+        for entry in _entries(name):
             if entry.stat().st_mtime < oldest:
                 _remove(entry)
                 folders += 1
@@ -46,10 +57,21 @@ def clear() -> int:
     folder = cache_folder()
     freed = int(contents()["bytes"])
     for name in PARTS:
-        shutil.rmtree(folder / name, ignore_errors=True)
+        for entry in _entries(name):
+            _remove(entry)
+        with suppress(OSError):  # missing, or something of the user's is in it
+            (folder / name).rmdir()
     for path in folder.glob("features.sqlite*"):
-        path.unlink(missing_ok=True)
+        if _STORE.fullmatch(path.name):
+            path.unlink(missing_ok=True)
     return freed
+
+
+def _entries(part: str) -> list[Path]:
+    """What headstart has put into one of its folders, whole or half-written."""
+    folder = cache_folder() / part
+    ours = re.compile(f"{PARTS[part]}|{_UNFINISHED}")
+    return [path for path in folder.iterdir() if ours.fullmatch(path.name)] if folder.is_dir() else []
 
 
 def _bytes(path: Path) -> int:

@@ -1,29 +1,38 @@
 """Which cut and pooling: every candidate is scored on the user's own training pictures, from one cached pass.
 
 The score is the out-of-fold accuracy of a ridge classifier (least squares on centred one-hot targets), in closed form:
-with one eigendecomposition of a candidate's features, the hat matrix H of every strength is at hand, and the
-predictions of a fold that was held out follow from the full fit (Allen 1974, the PRESS identity for blocks):
+with the hat matrix H of the fit on everything, the predictions of a fold that was held out follow without a refit
+(Allen 1974, the PRESS identity for blocks of rows):
 
     held-out error of fold f  =  (I − H_ff)⁻¹ (y − H y)_f
 
-So a candidate costs about as much as one fit, however many folds and strengths there are.
+So a candidate costs one Cholesky factor a strength, however many folds there are. All candidates are screened so on a
+sample; those within noise of the best are then fitted with the linear head itself on more pictures, cross-validated,
+and the choice is made among these: the smallest of those whose accuracy and loss the pictures cannot tell from the best.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from headstart.features import Features
+from headstart.heads import linear
 from headstart.intervals import wilson
 from headstart.trunk import Output
 
-SAMPLE = 3_000
-"""Pictures that candidates are scored on, at most; more would cost time and no longer change the order."""
-STRENGTHS = tuple(float(s) for s in np.logspace(-4, 1, 6))
-"""Ridge strengths, as shares of the mean eigenvalue times the dimensions."""
+SCREEN, SAMPLE = 1_000, 3_000
+"""Pictures that all candidates are screened on, and that the finalists are fitted on, at most."""
+FINALISTS = 4
+"""Candidates that are scored a second time, at most."""
+STRENGTHS = (0.003, 0.03, 0.3)
+"""Ridge strengths, as shares of the mean eigenvalue of the features' covariance."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +42,22 @@ class Candidate:
     Attributes:
         outputs: the trunk outputs whose features stand side by side.
         accuracy, low, high: out-of-fold, with its 95 % Wilson interval.
-        loss: mean squared error of the out-of-fold scores, which decides between equal accuracies.
         right: for each picture whether it was right; what paired comparisons are made of.
-        behind: how far it lies behind the best, and the standard error of that, in accuracy.
+        losses: for each picture its out-of-fold loss: cross-entropy for a finalist, squared error for the others.
+        finalist: whether it was scored with the linear head.
     """
 
     outputs: tuple[Output, ...]
     accuracy: float
     low: float
     high: float
-    loss: float
     right: np.ndarray
-    behind: tuple[float, float] = (0.0, 0.0)
+    losses: np.ndarray
+    finalist: bool = False
+
+    @property
+    def loss(self) -> float:
+        return float(self.losses.mean())
 
     @property
     def layer(self) -> str:
@@ -91,19 +104,83 @@ def choose_cut(
         seed: draws the sample where there are more than `SAMPLE` rows.
     """
     groups = _groups(features.outputs, pooling)
-    sample = _sample(len(rows), seed) if len(groups) > 1 else np.zeros(0, int)
     if len(groups) == 1:
-        only = Candidate(groups[0], float("nan"), 0.0, 1.0, float("nan"), np.zeros(0, bool))
+        only = Candidate(groups[0], float("nan"), 0.0, 1.0, np.zeros(0, bool), np.zeros(0))
         return Choice(only, (only,), 0, "it was the only candidate")
-    block = features.matrix(rows[sample])
-    columns = _columns(features.outputs)
-    scored = []
-    for number, group in enumerate(groups):
+    order = np.random.default_rng(seed).permutation(len(rows))
+    screen, sample = np.sort(order[:SCREEN]), np.sort(order[:SAMPLE])
+    with _one_core_each() as run:
+        screened = _screen(features, rows[screen], labels[screen], folds[screen], groups=groups, run=run, tell=progress)
+        classes = int(labels.max()) + 1
+
+        def final(candidate: Candidate) -> Candidate:
+            found = linear.cross_validate(
+                features.matrix(rows[sample], candidate.outputs), labels[sample], folds[sample], classes=classes
+            )
+            chances = found.out_of_fold[np.arange(len(sample)), labels[sample]]
+            right = found.out_of_fold.argmax(axis=1) == labels[sample]
+            return _candidate(candidate.outputs, right, -np.log(np.maximum(chances, 1e-7)), finalist=True)
+
+        finalists = list(run(final, _nearest(screened)))
+    return _pick(finalists, [c for c in screened if c.outputs not in {f.outputs for f in finalists}])
+
+
+def _screen(
+    features: Features, rows: np.ndarray, labels: np.ndarray, folds: np.ndarray, *,
+    groups: Sequence[tuple[Output, ...]], run: _Map, tell: Callable[[int, int], None] | None,
+) -> list[Candidate]:  # fmt: skip
+    """Single poolings of every layer first; two side by side only where one of them is among the nearest."""
+    block, columns = features.matrix(rows), _columns(features.outputs)
+
+    def score(group: tuple[Output, ...]) -> Candidate:
         X = np.concatenate([block[:, columns[output]] for output in group], axis=1)
-        scored.append(_score(group, X, labels[sample], folds[sample]))
-        if progress is not None:
-            progress(number + 1, len(groups))
-    return _pick(scored, len(sample))
+        return _candidate(group, *ridge_out_of_fold(X, labels, folds))
+
+    scored: list[Candidate] = []
+
+    def score_all(some: Sequence[tuple[Output, ...]]) -> None:
+        for candidate in run(score, some):
+            scored.append(candidate)
+            if tell is not None:
+                tell(len(scored), len(groups))
+
+    single = [group for group in groups if len(group) == 1]
+    score_all(single)
+    near = {candidate.layer for candidate in _nearest(scored)} if scored else set()
+    score_all([group for group in groups if len(group) > 1 and (not near or group[0].layer in near)])
+    if tell is not None:
+        tell(len(groups), len(groups))
+    return scored
+
+
+_Map = Callable[[Callable[[Any], Candidate], Iterable[Any]], Iterable[Candidate]]
+
+
+@contextmanager
+def _one_core_each() -> Iterator[_Map]:
+    """A map over the cores, one thread of linear algebra each: small problems lose more than they gain by sharing."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        yield pool.map
+
+
+def _candidate(
+    outputs: tuple[Output, ...], right: np.ndarray, losses: np.ndarray, *, finalist: bool = False
+) -> Candidate:
+    low, high = wilson(int(right.sum()), len(right))
+    return Candidate(outputs, float(right.mean()), low, high, right, losses, finalist)
+
+
+def _nearest(scored: list[Candidate]) -> list[Candidate]:
+    """Those whose distance to the best is within two standard errors, the nearest first."""
+    top = max(scored, key=_rank)
+    near = [c for c in scored if _within(top.right, c.right, 2)]
+    return sorted(near, key=_rank, reverse=True)[:FINALISTS]
+
+
+def _rank(candidate: Candidate) -> tuple[float, float]:
+    return candidate.accuracy, -candidate.loss
 
 
 def _groups(outputs: Sequence[Output], pooling: str | None) -> list[tuple[Output, ...]]:
@@ -120,12 +197,6 @@ def _groups(outputs: Sequence[Output], pooling: str | None) -> list[tuple[Output
     return groups
 
 
-def _sample(count: int, seed: int) -> np.ndarray:
-    if count <= SAMPLE:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(seed).choice(count, SAMPLE, replace=False))
-
-
 def _columns(outputs: Sequence[Output]) -> dict[Output, slice]:
     columns, start = {}, 0
     for output in outputs:
@@ -134,80 +205,91 @@ def _columns(outputs: Sequence[Output]) -> dict[Output, slice]:
     return columns
 
 
-def _score(group: tuple[Output, ...], X: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> Candidate:
-    accuracy, loss, right = ridge_out_of_fold(X, labels, folds)
-    low, high = wilson(int(right.sum()), len(right))
-    return Candidate(group, accuracy, low, high, loss, right)
-
-
-def ridge_out_of_fold(X: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> tuple[float, float, np.ndarray]:
-    """Out-of-fold (accuracy, squared error, which were right) of the best of `STRENGTHS`.
+def ridge_out_of_fold(
+    X: np.ndarray, labels: np.ndarray, folds: np.ndarray, strengths: Sequence[float] = STRENGTHS
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each picture whether it was right out of fold, and its squared error, at the best of the strengths.
 
     Args:
         X: features, shape (pictures, dimensions), any float type.
         labels: 0 .. C − 1, shape (pictures,).
         folds: which fold holds a picture out, shape (pictures,).
+        strengths: ridge penalties, as shares of the mean eigenvalue.
     """
     X = np.asarray(X, np.float32)
     X = X - X.mean(axis=0)
     deviation = X.std(axis=0)
     X /= np.where(deviation > 1e-6, deviation, 1)
-    count, dimensions = X.shape
     targets = np.eye(int(labels.max()) + 1, dtype=np.float32)[labels]
     centre = targets.mean(axis=0)
     targets -= centre
-    # Of X Xᵀ and Xᵀ X the smaller one is decomposed; `rotated` holds the left singular vectors times the values.
-    if dimensions <= count:
-        values, vectors = np.linalg.eigh(X.T @ X)
-        rotated = X @ vectors
-    else:
-        values, vectors = np.linalg.eigh(X @ X.T)
-        rotated = vectors * np.sqrt(np.maximum(values, 0))
-    values = np.maximum(values, 0)
-    unit = values.sum() / min(count, dimensions)
-    projected = rotated.T @ targets
+    residuals = _dual if X.shape[1] > X.shape[0] else _primal
     members = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
-    best: tuple[float, float, np.ndarray] | None = None
-    for strength in STRENGTHS:
-        shrunk = rotated / (values + strength * unit)
-        residual = targets - shrunk @ projected
-        predicted = np.empty_like(targets)
+    scores = []
+    for held_out in residuals(X, targets, members, strengths):
+        right = (targets - held_out + centre).argmax(axis=1) == labels
+        scores.append((right, (held_out**2).sum(axis=1)))
+    return max(scores, key=lambda score: (score[0].mean(), -score[1].mean()))
+
+
+def _primal(
+    X: np.ndarray, targets: np.ndarray, members: Sequence[np.ndarray], strengths: Sequence[float]
+) -> Iterator[np.ndarray]:
+    """Held-out residuals for each strength where there are no more dimensions than pictures."""
+    from scipy.linalg import cho_factor, solve_triangular
+
+    gram = X.T @ X
+    unit = np.trace(gram) / len(gram)
+    for strength in strengths:
+        factor, _ = cho_factor(gram + np.eye(len(gram), dtype=np.float32) * strength * unit, lower=True)
+        whitened = solve_triangular(factor, X.T, lower=True, check_finite=False)
+        residual = targets - whitened.T @ (whitened @ targets)
+        held_out = np.empty_like(targets)
         for rows in members:
-            hat = shrunk[rows] @ rotated[rows].T
-            held_out = np.linalg.solve(np.eye(len(rows), dtype=np.float32) - hat, residual[rows])
-            predicted[rows] = targets[rows] - held_out
-        right = (predicted + centre).argmax(axis=1) == labels
-        accuracy, loss = float(right.mean()), float(((predicted - targets) ** 2).sum(axis=1).mean())
-        if best is None or (accuracy, -loss) > (best[0], -best[1]):
-            best = (accuracy, loss, right)
-    if best is None:
-        raise ValueError("no strengths to choose from")
-    return best
+            part = whitened[:, rows]
+            held_out[rows] = np.linalg.solve(np.eye(len(rows), dtype=np.float32) - part.T @ part, residual[rows])
+        yield held_out
 
 
-def _pick(scored: list[Candidate], pictures: int) -> Choice:
-    """The cheapest of those that the pictures cannot tell from the best."""
-    top = max(scored, key=lambda candidate: (candidate.accuracy, -candidate.loss))
-    compared = [
-        Candidate(c.outputs, c.accuracy, c.low, c.high, c.loss, c.right, _behind(top.right, c.right)) for c in scored
-    ]
-    compared.sort(key=lambda c: (-c.accuracy, c.loss))
-    order = {candidate.layer: number for number, candidate in enumerate(scored)}
-    level = [c for c in compared if c.behind[0] <= c.behind[1] / 2]
-    chosen = min(level, key=lambda c: (c.dimensions, order[c.layer]))
-    if chosen.outputs == top.outputs:
-        why = "it was the most accurate out of fold"
+def _dual(
+    X: np.ndarray, targets: np.ndarray, members: Sequence[np.ndarray], strengths: Sequence[float]
+) -> Iterator[np.ndarray]:
+    """The same from the pictures' inner products, where there are more dimensions than pictures.
+
+    There I − H is the inverse of the shifted kernel times the shift, which cancels.
+    """
+    from scipy.linalg import cho_factor, cho_solve
+
+    kernel = X @ X.T
+    unit = np.trace(kernel) / len(kernel)
+    identity = np.eye(len(kernel), dtype=np.float32)
+    for strength in strengths:
+        inverse = cho_solve(cho_factor(kernel + identity * strength * unit, lower=True), identity, check_finite=False)
+        residual = inverse @ targets
+        held_out = np.empty_like(targets)
+        for rows in members:
+            held_out[rows] = np.linalg.solve(inverse[np.ix_(rows, rows)], residual[rows])
+        yield held_out
+
+
+def _pick(finalists: list[Candidate], others: list[Candidate]) -> Choice:
+    """The smallest of the finalists that the pictures cannot tell from the best of them."""
+    accurate = max(finalists, key=_rank)
+    level = [c for c in finalists if _within(accurate.right, c.right, 1)]
+    best = min(level, key=lambda c: c.loss)
+    level = [c for c in level if _within(-best.losses, -c.losses, 1)]
+    chosen = min(level, key=lambda c: (c.dimensions, c.loss))
+    candidates = (*sorted(finalists, key=_rank, reverse=True), *sorted(others, key=_rank, reverse=True))
+    if chosen is best:
+        why = "it was the best out of fold"
         if len(level) > 1:
             why += f", and the smallest of {len(level)} within noise of that"
     else:
-        why = (
-            f"it is the smallest of {len(level)} candidates within noise of the best "
-            f"({chosen.accuracy:.3f} against {top.accuracy:.3f})"
-        )
-    return Choice(chosen, tuple(compared), pictures, why)
+        why = f"it is the smallest of {len(level)} within noise of the best"
+    return Choice(chosen, candidates, len(chosen.right), f"{why}, in accuracy and loss")
 
 
-def _behind(best: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """Difference in accuracy on the same pictures and its standard error."""
-    difference = best.astype(np.float32) - other.astype(np.float32)
-    return float(difference.mean()), float(difference.std() / np.sqrt(len(difference)))
+def _within(best: np.ndarray, other: np.ndarray, errors: float) -> bool:
+    """Whether `other` lies behind `best` by no more than so many standard errors of the paired difference."""
+    difference = best.astype(np.float64) - other.astype(np.float64)
+    return bool(difference.mean() <= errors * difference.std() / np.sqrt(len(difference)) + 1e-12)

@@ -17,6 +17,7 @@ from headstart.dataset import Dataset
 from headstart.errors import ModelFileError, PhotosError, near
 from headstart.evaluate import Evaluation, score
 from headstart.features import Features, Progress, extract
+from headstart.files import why_not_writable
 from headstart.heads import Head, Layer, apply
 from headstart.splitting import final_split
 from headstart.store import Store
@@ -121,7 +122,7 @@ class Classifier:
         return apply(self.layers, features.matrix(rows, self.outputs))
 
     @overload
-    def predict(self, pictures: str | os.PathLike[str]) -> Prediction: ...
+    def predict(self, pictures: str | os.PathLike[str]) -> Prediction: ...  # type: ignore[overload-overlap]
     @overload
     def predict(self, pictures: Iterable[str | os.PathLike[str]]) -> list[Prediction]: ...
     def predict(
@@ -166,7 +167,7 @@ class Classifier:
         Raises:
             PhotosError: no picture has a class that the model knows, or there is no such split.
         """
-        dataset = photos if isinstance(photos, Dataset) else Dataset.open(photos)
+        dataset = photos if isinstance(photos, Dataset) else Dataset.open(photos, training=False)
         rows, labels, name = _labelled(dataset, self.class_names, split)
         chosen = dataset.take(rows).digested()
         with Store() as store:
@@ -182,13 +183,14 @@ def check_target(path: str | os.PathLike[str]) -> Path:
     """The path of a classifier file to be, checked before long work begins.
 
     Raises:
-        ModelFileError: another ending than `.keras`, or a folder.
+        ModelFileError: another ending than `.keras`, a folder, or a place where nothing can be written.
     """
     path = Path(path)
     if path.suffix != ".keras":
         raise ModelFileError(f"a classifier file ends in .keras; got {path}\nWrite: -o {path.with_suffix('.keras')}")
-    if path.is_dir():
-        raise ModelFileError(f"{path} is a folder; expected the name of a file to write")
+    why = why_not_writable(path)
+    if why:
+        raise ModelFileError(why)
     return path
 
 

@@ -1,8 +1,9 @@
 """The classifier file: one `.keras` archive that plain Keras opens, with a member `headstart.json` that Keras ignores.
 
-A file is made in two steps. A *blank* is the whole model, trunk and head, saved by Keras in a worker; it depends on
-the source, the cut and the shape of the head, and is cached. Filling a blank puts the fitted head's numbers into the
-blank's weight file and adds the facts, without Keras, so the second head on a trunk costs no framework at all.
+A file is made in two steps. A *blank* is the whole model, trunk and head, saved by Keras in a worker (`blanks.py`);
+it depends on the source, the cut and the shape of the head, and is cached. Filling a blank puts the fitted head's
+numbers into the blank's weight file and adds the facts, without Keras, so the second head on a trunk costs no
+framework at all.
 """
 
 from __future__ import annotations
@@ -11,12 +12,11 @@ import importlib.metadata
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from headstart.errors import ModelFileError
 from headstart.files import atomic_path, cache_folder, json_digest
@@ -30,8 +30,8 @@ MEMBER = "headstart.json"
 FORMAT = 1
 MAX_MEMBER_BYTES = 64 * 2**20
 MAX_FILE_BYTES = 4 * 2**30
-_PLACES = "places.json"
-_WEIGHTS = "model.weights.h5"
+PLACES = "places.json"
+WEIGHTS = "model.weights.h5"
 
 
 # ---- in this process ----------------------------------------------------------------------------------------------
@@ -62,7 +62,7 @@ def blank(spec: TrunkSpec, outputs: Sequence[Output], shape: Sequence[Mapping[st
             future.set_exception(error)
 
     worker.submit(
-        "classifier_file:make_blank", path=str(path), spec=spec.for_worker(), cut=outputs[0].layer,
+        "blanks:make_blank", path=str(path), spec=spec.for_worker(), cut=outputs[0].layer,
         pooling="+".join(output.pooling for output in outputs), head=list(shape),
     ).add_done_callback(finish)  # fmt: skip
     return future
@@ -74,13 +74,13 @@ def fill(blank_path: Path, layers: Sequence[Layer], facts: Mapping[str, Any], ta
 
     with zipfile.ZipFile(blank_path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
-    places = json.loads(members.pop(_PLACES))
-    weights = io.BytesIO(members[_WEIGHTS])
+    places = json.loads(members.pop(PLACES))
+    weights = io.BytesIO(members[WEIGHTS])
     with h5py.File(weights, "r+") as store:
         for place, layer in zip(places, layers, strict=True):
             store[place[0]][...] = layer.kernel
             store[place[1]][...] = layer.bias
-    members[_WEIGHTS] = weights.getvalue()
+    members[WEIGHTS] = weights.getvalue()
     members[MEMBER] = json.dumps(facts, indent=1, ensure_ascii=False).encode()
     with atomic_path(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for name, data in members.items():
@@ -108,9 +108,9 @@ def read_facts(path: str | Path) -> dict[str, Any]:
             if archive.getinfo(MEMBER).file_size > MAX_MEMBER_BYTES:
                 raise ModelFileError(f"{MEMBER} in {path} is larger than {MAX_MEMBER_BYTES >> 20} MiB")
             facts = json.loads(archive.read(MEMBER))
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
-        if isinstance(error, ModelFileError):
-            raise
+    except ModelFileError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
         raise ModelFileError(f"{path} is no whole .keras file: {error}") from error
     _check_facts(path, facts)
     return dict(facts)
@@ -122,62 +122,15 @@ def _check_facts(path: Path, facts: Any) -> None:
         raise ModelFileError(f"{path} has headstart format {found!r}; this version reads format {FORMAT}")
     classes, size = facts.get("classes"), facts.get("image_size")
     sound = (
-        isinstance(classes, list) and len(classes) >= 2 and all(isinstance(name, str) for name in classes)
-        and isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) and 0 < side <= 4096 for side in size)
+        isinstance(classes, list) and all(isinstance(name, str) for name in classes) and len(set(classes)) >= 2
+        and len(set(classes)) == len(classes)
+        and isinstance(size, list) and len(size) == 2 and all(type(side) is int and 0 < side <= 4096 for side in size)
     )  # fmt: skip
     if not sound:
         raise ModelFileError(f"{MEMBER} in {path} lacks sound `classes` and `image_size`; the file is damaged")
 
 
 # ---- in a worker --------------------------------------------------------------------------------------------------
-
-
-def make_blank(path: str, spec: dict[str, Any], cut: str, *, pooling: str, head: list[dict[str, Any]]) -> None:
-    """Build trunk and head as one plain Keras model, save it, and note where the head's numbers lie in it."""
-    import keras
-
-    from headstart.compiling import pooled, source_model
-
-    source = source_model(spec)
-    values = pooled(source.get_layer(cut).output, pooling)
-    dense = []
-    for number, layer in enumerate(head):
-        if layer["dropout"]:
-            values = keras.layers.Dropout(layer["dropout"], name=f"head_dropout_{number + 1}")(values)
-        last = number == len(head) - 1
-        name = "predictions" if last else f"head_dense_{number + 1}"
-        dense.append(keras.layers.Dense(layer["units"], activation=layer["activation"], name=name))
-        values = dense[-1](values)
-    model = keras.Model(source.inputs, values, name="classifier")
-    draws = np.random.default_rng(0)
-    marks = []
-    for layer in dense:
-        marks.append([draws.random(tuple(weight.shape), np.float32) for weight in layer.weights])
-        layer.set_weights(marks[-1])
-    with atomic_path(path) as temporary:
-        model.save(temporary)
-        with zipfile.ZipFile(temporary) as archive:
-            places = _places(archive.read(_WEIGHTS), marks)
-        with zipfile.ZipFile(temporary, "a") as archive:
-            archive.writestr(_PLACES, json.dumps(places))
-
-
-def _places(weights: bytes, marks: list[list[np.ndarray]]) -> list[list[str]]:
-    """Where each of the marked arrays lies in the weight file: by value, since Keras makes up the names."""
-    import h5py
-
-    wanted = {(number, index): mark for number, layer in enumerate(marks) for index, mark in enumerate(layer)}
-    found: dict[tuple[int, int], str] = {}
-
-    def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            for key, mark in wanted.items():
-                if key not in found and item.shape == mark.shape and np.array_equal(item[...], mark):
-                    found[key] = name
-
-    with h5py.File(io.BytesIO(weights), "r") as store:
-        store.visititems(visit)
-    return [[found[number, index] for index in range(len(layer))] for number, layer in enumerate(marks)]
 
 
 def load_keras(path: str) -> keras.Model:
@@ -201,14 +154,17 @@ def split_head(model: keras.Model) -> tuple[list[Any], list[dict[str, Any]]]:
     Raises:
         ModelFileError: the model does not end in dense layers on pooled or flattened features.
     """
-    tensor, head = model.outputs[0], []
+    from headstart.sources._graph import weights_of
+
+    tensor = model.outputs[0]
+    head: list[dict[str, Any]] = []
     while True:
         layer, node = tensor._keras_history[0], tensor._keras_history[1]
         kind = type(layer).__name__
         inputs = layer._inbound_nodes[node].input_tensors
         if kind == "Dense":
             head.insert(0, {"config": {"activation": layer.get_config()["activation"]},
-                            "weights": [np.asarray(weight.numpy()) for weight in layer.weights]})  # fmt: skip
+                            "weights": weights_of(layer)})  # fmt: skip
         elif kind != "Dropout":
             break
         tensor = inputs[0]

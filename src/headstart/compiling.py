@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart import sources
-from headstart.errors import SourceError
-from headstart.files import atomic_folder
+from headstart.errors import EngineError, SourceError
+from headstart.files import atomic_folder, file_digest, json_digest
 from headstart.fingerprints import fingerprints
 from headstart.layout import CannotConvertError, to_channels_first
 from headstart.sources import _blocks
@@ -133,6 +133,50 @@ def _check_width(name: str, pooling: str, tensor: Any, feature: Any) -> None:
         )
 
 
+def _free_the_batch(path: Path) -> None:
+    """Let a network that Keras has traced with one picture take any number of them.
+
+    Keras writes that one into the shape of every Reshape (squeeze-and-excite blocks, Flatten); a zero stands for
+    "as many as come in".
+
+    Raises:
+        EngineError: something else in the network holds on to one picture.
+    """
+    import numpy as np
+    import openvino
+    from openvino import opset13
+
+    core = openvino.Core()
+    core.set_property({"ENABLE_MMAP": False})  # the file is replaced below
+    model = core.read_model(path)
+    fed, changed = set(), False  # nodes that see the picture; the others reshape weights
+    for node in model.get_ordered_ops():
+        givers = [node.input_value(index).get_node() for index in range(node.get_input_size())]
+        if node.get_type_name() == "Parameter" or any(giver.get_name() in fed for giver in givers):
+            fed.add(node.get_name())
+        if node.get_type_name() != "Reshape" or givers[0].get_name() not in fed:
+            continue
+        shape = np.array(givers[1].data) if givers[1].get_type_name() == "Constant" else np.zeros(0)
+        if len(shape) and shape[0] == 1:
+            shape[0] = 0
+            node.input(1).replace_source_output(opset13.constant(shape).output(0))
+            node.set_attribute("special_zero", True)
+            changed = True
+    if changed:
+        model.validate_nodes_and_infer_types()
+        fresh = path.with_name("batched.xml")
+        openvino.save_model(model, fresh, compress_to_fp16=False)
+        for suffix in (".xml", ".bin"):
+            fresh.with_suffix(suffix).replace(path.with_suffix(suffix))
+    try:
+        model.reshape([2, *(side.get_length() for side in list(model.inputs[0].partial_shape)[1:])])
+    except RuntimeError as error:
+        raise EngineError(
+            f"OpenVINO can run this network on one picture at a time only: {str(error).splitlines()[-1]}\n"
+            "Run it with Keras itself: set HEADSTART_ENGINE=keras."
+        ) from error
+
+
 def _write(folder: str, trunk: keras.Model, facts: dict[str, Any], engine: str, extra: Any = None) -> dict[str, Any]:
     import keras
 
@@ -151,11 +195,13 @@ def _write(folder: str, trunk: keras.Model, facts: dict[str, Any], engine: str, 
                 compiled.export(str(target / "trunk.xml"), format="openvino", verbose=False)
             finally:
                 keras.config.set_image_data_format("channels_last")
+            _free_the_batch(target / "trunk.xml")
             facts |= {"layout": layout, "precision": best_precision()}
         else:
             trunk.save(target / "trunk.keras")
             facts |= {"layout": "channels_last", "precision": "f32"}
         if extra is not None:
             extra(target)
-        (target / "trunk.json").write_text(json.dumps(facts, indent=1))
+        facts["files"] = {path.name: file_digest(path) for path in sorted(target.iterdir())}
+        (target / "trunk.json").write_text(json.dumps(facts | {"whole": json_digest(facts)}, indent=1))
     return facts

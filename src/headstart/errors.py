@@ -58,7 +58,11 @@ class MissingExtraError(InputError):
     """An optional dependency is not installed."""
 
     def __init__(self, what: str, extra: str) -> None:
+        self.what, self.extra = what, extra
         super().__init__(f"{what} needs a package that is not installed here.\nInstall it with: pip install 'headstart[{extra}]'")
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        return type(self), (self.what, self.extra)  # the message alone would not make one
 
 
 class EngineError(HeadstartError):

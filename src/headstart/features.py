@@ -8,11 +8,13 @@ What is held in memory does not grow with the number of pictures; `Features.matr
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +22,7 @@ import numpy as np
 
 from headstart import images
 from headstart.dataset import Dataset
+from headstart.engines import Engine
 from headstart.errors import EngineError, PictureError
 from headstart.files import json_digest
 from headstart.store import Space, Store
@@ -28,6 +31,7 @@ from headstart.trunk import Output, PendingTrunk, Trunk
 LOOKAHEAD_BYTES = 192 * 2**20
 """Decoded pictures that may wait for the engine."""
 _ROWS_A_WRITE = 256
+_AHEAD = 32  # pictures in a batch that is decoded ahead; engines take divisors of it
 
 Progress = Callable[[int, int], None]
 
@@ -82,7 +86,7 @@ class Features:
                     raise EngineError("features were asked for of a picture that cannot be read")
                 missing = _first_rows(self.dataset, again)
                 run = _Run(self.dataset, self._store, self._overlay)
-                run.compute(self.trunk, missing, None)
+                run.compute(_pending(self.trunk), missing, None)
         raise EngineError(f"{len(places)} pictures changed on disk while headstart ran; run the command again")
 
     def _rows(self, digests: list[bytes], wanted: tuple[Output, ...]) -> Iterator[tuple[bytes, np.ndarray]]:
@@ -120,12 +124,7 @@ def extract(
     pending = _pending(trunk)
     run = _Run(dataset, store, {})
     todo = _first_rows(dataset, range(len(dataset)))
-    if pending.ready():
-        ready = pending.result()
-        missing = run.missing(ready, todo)
-        run.compute(ready, missing, progress, already=len(todo) - len(missing))
-    else:
-        missing = run.compute_when_ready(pending, todo, progress)
+    missing = run.compute(pending, todo, progress)
     bad = dict(run.bad)
     bad_digests = {_digest(dataset, row): why for row, why in bad.items()}
     for row in range(len(dataset)):
@@ -158,90 +157,141 @@ class _Run:
                 del left[digest]
         return sorted(left.values())
 
-    def compute(self, trunk: Trunk, rows: Sequence[int], progress: Progress | None, *, already: int = 0) -> None:
-        """Run the rows through the trunk and keep their features."""
-        if not rows:
-            return
-        with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode") as pool:
-            try:
-                decoded = self._decoded(pool, trunk.image_size, rows)
-                self._drain(trunk, decoded, len(rows), progress, already=already)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+    def compute(self, pending: PendingTrunk, rows: Sequence[int], progress: Progress | None) -> list[int]:
+        """Run those of the rows whose features the store lacks, keep what comes out, and return them.
 
-    def compute_when_ready(self, pending: PendingTrunk, rows: Sequence[int], progress: Progress | None) -> list[int]:
-        """Decode ahead while the trunk is compiled; then run the rows that the store lacks, and return them."""
-        with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode") as pool:
-            try:
-                decoded = _started(self._decoded(pool, pending.image_size, rows))
-                trunk = pending.result()
-                missing = self.missing(trunk, rows)
-                wanted = set(missing)
-                needed = ((row, pixels) for row, pixels in decoded if row in wanted)
-                self._drain(trunk, needed, len(missing), progress, already=len(rows) - len(missing))
-                return missing
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        While the trunk is compiled and the engine loads it, pictures are decoded ahead.
+        """
+        known = pending.ready()
+        missing = self.missing(pending.result(), rows) if known else list(rows)
+        if not missing:
+            return []
+        with _threads() as pool, ThreadPoolExecutor(1, thread_name_prefix="engine") as loader:
+            loading = loader.submit(lambda: pending.result().load())
+            ahead = self._decode_ahead(pool, loading, missing, size=pending.image_size)
+            engine, trunk = loading.result(), pending.result()
+            missing = missing if known else self.missing(trunk, rows)
+            wanted = set(missing)
+            decoded = [batch for some, batch in ahead if wanted.intersection(some)]
+            begun = {row for some, _ in ahead for row in some}
+            rest = [row for row in missing if row not in begun]
+            self._drain(pool, engine, trunk, decoded=decoded, rows=rest, progress=progress, total=len(rows))
+        self.store.prune()
+        return missing
 
-    def _decoded(
-        self, pool: ThreadPoolExecutor, size: tuple[int, int], rows: Sequence[int]
-    ) -> Iterator[tuple[int, Future[Any]]]:
-        """(row, decoded picture to come), so many at once that the look-ahead stays within its bytes."""
-        ahead = max(8, LOOKAHEAD_BYTES // (size[0] * size[1] * 3))
-        waiting: deque[tuple[int, Future[Any]]] = deque()
+    def _decode_ahead(
+        self, pool: ThreadPoolExecutor, until: Future[Any], rows: Sequence[int], *, size: tuple[int, int]
+    ) -> list[tuple[Sequence[int], Future[_Batch]]]:
+        """Batches that are decoded until the engine is there, within the look-ahead's bytes."""
+        most = LOOKAHEAD_BYTES // (_AHEAD * size[0] * size[1] * 3)
+        behind = 2 * (os.cpu_count() or 1)
+        ahead: list[tuple[Sequence[int], Future[_Batch]]] = []
+        for some in _in_batches(rows, _AHEAD):
+            if len(ahead) >= most or until.done():
+                break
+            ahead.append((some, pool.submit(self._decode, some, size)))
+            if len(ahead) > behind:
+                ahead[-behind][1].exception()  # wait, so that little more is begun than there is time for
+        return ahead
+
+    def _decode(self, rows: Sequence[int], size: tuple[int, int]) -> _Batch:
+        pixels = np.empty((len(rows), *size, 3), np.uint8)
+        good: list[int] = []
+        bad: dict[int, str] = {}
         for row in rows:
-            waiting.append((row, pool.submit(_pixels, self.dataset, row, size)))
-            if len(waiting) >= ahead:
-                yield waiting.popleft()
-        while waiting:
-            yield waiting.popleft()
-
-    def _batches(
-        self, decoded: Iterable[tuple[int, Future[Any]]], batch_size: int, size: tuple[int, int]
-    ) -> Iterator[tuple[list[int], np.ndarray]]:
-        rows: list[int] = []
-        pixels = np.empty((batch_size, *size, 3), np.uint8)
-        for row, future in decoded:
             try:
-                pixels[len(rows)] = future.result()
+                pixels[len(good)] = _pixels(self.dataset, row, size)
+                good.append(row)
             except PictureError as error:
-                self.bad[row] = str(error)
-                continue
-            rows.append(row)
-            if len(rows) == batch_size:
-                yield rows, pixels
-                rows, pixels = [], np.empty((batch_size, *size, 3), np.uint8)
-        if rows:
-            yield rows, pixels[: len(rows)]
+                bad[row] = str(error)
+        return _Batch(good, pixels, bad)
 
     def _drain(
-        self, trunk: Trunk, decoded: Iterable[tuple[int, Future[Any]]], total: int, progress: Progress | None,
-        *, already: int,
+        self, pool: ThreadPoolExecutor, engine: Engine, trunk: Trunk, *, decoded: Sequence[Future[_Batch]],
+        rows: Sequence[int], progress: Progress | None, total: int,
     ) -> None:  # fmt: skip
-        engine = trunk.load()
-        space = _space(trunk)
-        pending: list[tuple[bytes, np.ndarray]] = []
-        done = already
+        """Run what is decoded, then the rest: each thread decodes a batch and runs it, so every core stays busy."""
+
+        def work(some: Sequence[int] | Future[_Batch]) -> tuple[_Batch, list[np.ndarray]]:
+            batch = some.result() if isinstance(some, Future) else self._decode(some, trunk.image_size)
+            return batch, _infer(engine, batch)
+
+        before = total - len(rows) - _AHEAD * len(decoded)
         try:
-            for rows, values in engine.run(self._batches(decoded, engine.batch_size, trunk.image_size)):
-                numbers = np.concatenate([np.asarray(value, np.float16) for value in values], axis=1)
-                pending += zip((_digest(self.dataset, row) for row in rows), numbers, strict=True)
-                done += len(rows)
+            self._collect(
+                pool, work, itertools.chain(decoded, _in_batches(rows, engine.batch_size)), _space(trunk),
+                window=2 * engine.parallel,
+                tell=lambda done: progress(min(total, max(0, before) + done), total) if progress else None,
+            )  # fmt: skip
+        finally:
+            engine.close()
+
+    def _collect(
+        self, pool: ThreadPoolExecutor, work: Any, jobs: Iterable[Any], space: Space, *, window: int,
+        tell: Callable[[int], None],
+    ) -> None:  # fmt: skip
+        """Keep a few jobs under way, and what they give: rows to the store, reasons of the bad ones."""
+        waiting: deque[Future[tuple[_Batch, list[np.ndarray]]]] = deque()
+        pending: list[tuple[bytes, np.ndarray]] = []
+        done = 0
+        for job in itertools.chain(jobs, [None] * window):
+            if job is not None:
+                waiting.append(pool.submit(work, job))
+            while waiting and (job is None or len(waiting) >= window):
+                batch, parts = waiting.popleft().result()
+                for row, numbers in zip(batch.rows, itertools.chain.from_iterable(parts), strict=True):
+                    pending.append((_digest(self.dataset, row), numbers))
+                self.bad.update(batch.bad)
+                done += len(batch.rows) + len(batch.bad)
                 if len(pending) >= _ROWS_A_WRITE:
                     self._keep(space, pending)
                     pending = []
-                if progress is not None:
-                    progress(done, already + total)
-            self._keep(space, pending)
-            self.store.prune()
-        finally:
-            engine.close()
+                tell(done)
+        self._keep(space, pending)
 
     def _keep(self, space: Space, rows: list[tuple[bytes, np.ndarray]]) -> None:
         if rows and not self.store.write(space, rows):
             self.overlay.update((digest, values.copy()) for digest, values in rows)
+
+
+def _infer(engine: Engine, batch: _Batch) -> list[np.ndarray]:
+    """Float16 rows of a decoded batch, all outputs side by side, in the engine's own batches, the last one padded."""
+    parts = []
+    for start in range(0, len(batch.rows), engine.batch_size):
+        count = min(engine.batch_size, len(batch.rows) - start)
+        pixels = batch.pixels[start : start + engine.batch_size]
+        if len(pixels) < engine.batch_size:
+            padding = np.zeros((engine.batch_size - len(pixels), *pixels.shape[1:]), np.uint8)
+            pixels = np.concatenate([pixels, padding])
+        values = engine.infer(pixels)
+        parts.append(np.concatenate([np.asarray(value[:count], np.float16) for value in values], axis=1))
+    return parts
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Decoded pictures: `pixels[i]` is that of `rows[i]`; what lies behind the last row is unused."""
+
+    rows: list[int]
+    pixels: np.ndarray
+    bad: dict[int, str]
+
+
+@contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    """Threads that decode and run; on an error or Ctrl-C what has not begun is given up."""
+    pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="features")
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
+    pool.shutdown(wait=True)
+
+
+def _in_batches(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
 
 
 def _pixels(dataset: Dataset, row: int, size: tuple[int, int]) -> np.ndarray:
@@ -250,18 +300,6 @@ def _pixels(dataset: Dataset, row: int, size: tuple[int, int]) -> np.ndarray:
     if hashlib.sha256(data).digest() != _digest(dataset, row):
         raise PictureError("the file was changed while headstart ran; run the command again to use it")
     return images.decode(data, size)
-
-
-def _started(iterator: Iterator[Any]) -> Iterator[Any]:
-    """The same iterator with its first step already taken, so that what it submits is under way."""
-    for first in iterator:
-        return _chain(first, iterator)
-    return iter(())
-
-
-def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    yield first
-    yield from rest
 
 
 def _pending(trunk: Trunk | PendingTrunk) -> PendingTrunk:

@@ -31,6 +31,19 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def why_not_writable(target: str | os.PathLike[str]) -> str | None:
+    """Why a file cannot be put at `target`, known before long work begins; None where nothing speaks against it."""
+    target = Path(target).absolute()
+    if target.is_dir():
+        return f"{target} is a folder; expected the name of a file to write"
+    folder = next(parent for parent in target.parents if parent.exists())
+    if not folder.is_dir():
+        return f"{folder} is not a folder, so nothing can be written in it"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"you may not write in {folder}; choose another place"
+    return None
+
+
 @contextmanager
 def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside `target`, renamed to it at the end; nothing is left behind on failure.

@@ -40,3 +40,45 @@ def counts(findings: Iterable[Finding]) -> dict[str, int]:
     {'leak': 2}
     """
     return dict(Counter(finding.kind for finding in findings))
+
+
+class Findings(tuple[Finding, ...]):
+    """All that was noticed, as it prints well in a terminal and in a notebook.
+
+    >>> print(Findings([Finding("leak", ("train/a.jpg", "test/b.jpg"), "The same picture is in both.", "Left out.")]))
+    leak: The same picture is in both. Left out.
+        train/a.jpg, test/b.jpg
+    >>> print(Findings())
+    Nothing to report.
+    """
+
+    __slots__ = ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many findings there are of each kind."""
+        return counts(self)
+
+    def __str__(self) -> str:
+        lines = []
+        for finding in self:
+            lines.append(f"{finding.kind.replace('_', ' ')}: {finding.note} {finding.action}")
+            if finding.files:
+                lines.append(f"    {_some(finding.files)}")
+        return "\n".join(lines) or "Nothing to report."
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        rows = "".join(
+            f"<tr><td>{escape(f.kind.replace('_', ' '))}</td><td>{escape(f.note)} {escape(f.action)}</td>"
+            f"<td>{escape(_some(f.files))}</td></tr>"
+            for f in self
+        )
+        head = "<tr><th>kind</th><th>what was seen, and done</th><th>files</th></tr>"
+        return f"<table>{head}{rows}</table>" if rows else "<p>Nothing to report.</p>"
+
+
+def _some(files: tuple[str, ...], count: int = 5) -> str:
+    more = f" and {len(files) - count:,} more" if len(files) > count else ""
+    return ", ".join(files[:count]) + more

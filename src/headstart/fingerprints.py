@@ -12,6 +12,8 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from headstart.sources._graph import weights_of
+
 if TYPE_CHECKING:
     import keras
 
@@ -43,8 +45,7 @@ def _node_digest(node: Any, known: dict[int, bytes], weights: dict[int, bytes]) 
 
 def _weights_digest(operation: Any) -> bytes:
     digest = hashlib.sha256()
-    for value in getattr(operation, "weights", []):
-        array = value.numpy()
+    for array in weights_of(operation) if hasattr(operation, "weights") else []:
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(array.tobytes())
     return digest.digest()

@@ -5,7 +5,7 @@ What is done, in this order; `DECODING` names it all, and belongs in the key of 
 1. The bytes say what the file is, never its name: a PNG called `.jpg` is read as a PNG.
 2. A JPEG is decoded at the smallest of the scales 1, 1/2, 1/4 and 1/8 that is not below the size asked for.
 3. The colours become RGB (table below). Embedded colour profiles are not applied.
-4. The whole picture is stretched to `image_size` by an antialiased bilinear filter. Nothing is cropped, and the
+4. The whole picture is stretched to `image_size` by an antialiased bicubic filter. Nothing is cropped, and the
    proportions are not kept: every part of a picture counts, and a box drawn on the result can be drawn on the original.
 5. EXIF orientation, all eight values, is applied. An unreadable EXIF block counts as upright.
 
@@ -63,7 +63,7 @@ from headstart.errors import InputError, PictureError
 
 DECODING = (
     f"decode 1; Pillow {_pillow}; libjpeg-turbo {features.version('libjpeg_turbo')}; draft; to RGB; white ground; "
-    "grey white 1/255/1023/4095/16383/65535; bilinear antialiased; stretch; EXIF"
+    "grey white 1/255/1023/4095/16383/65535; bicubic antialiased; stretch; EXIF"
 )
 """Names everything that decides the values of pixels. Two runs with equal strings give equal arrays."""
 
@@ -376,7 +376,7 @@ def _upright(im: ImageFile.ImageFile, fit: Callable[[int, int], tuple[int, int]]
             box = drafted[1]  # the scaled picture may end with a part of a pixel
         _limit(im, max_pixels)
         im.load()
-    small = _plain(im).resize(size, Image.Resampling.BILINEAR, box)
+    small = _plain(im).resize(size, Image.Resampling.BICUBIC, box)
     if small.mode != "RGB":
         small = small.convert("RGB")
     return small.transpose(_TRANSPOSE[turn]) if turn > 1 else small

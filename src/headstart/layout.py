@@ -20,7 +20,9 @@ _HAVE_DATA_FORMAT = frozenset(
     "Conv2D DepthwiseConv2D SeparableConv2D AveragePooling2D MaxPooling2D GlobalAveragePooling2D GlobalMaxPooling2D "
     "ZeroPadding2D Cropping2D Flatten UpSampling2D".split()
 )
-_HAVE_AXIS = frozenset("BatchNormalization Concatenate".split())
+_HAVE_AXIS = frozenset("BatchNormalization Concatenate Normalization".split())
+_MERGES = frozenset("Add Average Maximum Minimum Multiply Subtract Concatenate".split())
+_ALONG_AN_AXIS = frozenset("softmax log_softmax sparsemax glu".split())
 
 
 class CannotConvertError(ValueError):
@@ -39,7 +41,11 @@ def to_channels_first(model: keras.Model) -> keras.Model:
     import keras
 
     config = model.get_config()
-    ranks = {layer.name: _rank(layer) for layer in model.layers}
+    for operation in model.operations:
+        if not isinstance(operation, keras.Layer):  # such arithmetic may have constants along any axis
+            raise CannotConvertError(f"{operation.name} is no layer")
+        _check_calls(operation)
+    ranks = {layer.name: len(_calls(layer)[0].output_tensors[0].shape) for layer in model.layers}
     for entry in config["layers"]:
         _convert(entry["class_name"], entry["config"], ranks.get(entry["name"], 4))
         entry.pop("build_config", None)  # the shapes it was built with are channels-last
@@ -53,12 +59,26 @@ def to_channels_first(model: keras.Model) -> keras.Model:
         if layer.weights:
             for new, old in zip(converted.get_layer(layer.name).weights, layer.weights, strict=True):
                 new.assign(old)
+            if hasattr(layer, "finalize_state"):  # Normalization keeps what it computes from its weights
+                converted.get_layer(layer.name).finalize_state()
     return converted
 
 
-def _rank(layer: Any) -> int:
-    output = layer.output[0] if isinstance(layer.output, list) else layer.output
-    return len(output.shape)
+def _calls(layer: Any) -> list[Any]:
+    return list(layer._inbound_nodes)
+
+
+def _check_calls(layer: Any) -> None:
+    """What only the shapes tell: the meaning of an axis may change, although the layer itself is known."""
+    kind = type(layer).__name__
+    for call in _calls(layer):
+        ranks = {len(tensor.shape) for tensor in (*call.input_tensors, *call.output_tensors)}
+        if kind in _MERGES and len(ranks) > 1:
+            raise CannotConvertError(f"{layer.name} merges tensors of ranks {sorted(ranks)}")
+        if 4 in ranks and getattr(getattr(layer, "activation", None), "__name__", "") in _ALONG_AN_AXIS:
+            raise CannotConvertError(f"{layer.name} has an activation along the last axis")
+        if kind == "Reshape" and any(len(tensor.shape) != 2 for tensor in call.input_tensors):
+            raise CannotConvertError(f"{layer.name} reshapes a picture")
 
 
 def _convert(kind: str, config: dict[str, Any], rank: int) -> None:
@@ -70,10 +90,10 @@ def _convert(kind: str, config: dict[str, Any], rank: int) -> None:
             raise CannotConvertError(f"{config['name']} is not channels-last")
         config["data_format"] = "channels_first"
     elif kind in _HAVE_AXIS:
-        axis = config["axis"][0] if isinstance(config["axis"], (list, tuple)) else config["axis"]
+        axes = config["axis"] if isinstance(config["axis"], (list, tuple)) else [config["axis"]]
         if rank == 4:
-            if axis not in (-1, 3):
-                raise CannotConvertError(f"{config['name']} works on axis {axis}")
+            if list(axes) not in ([-1], [3]):
+                raise CannotConvertError(f"{config['name']} works on axes {axes}")
             config["axis"] = 1
     elif kind == "Rescaling":  # Keras 3.15 brings a list of scales to channels-first, but not a list of offsets
         for name in ("scale", "offset"):

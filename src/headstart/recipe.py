@@ -46,13 +46,20 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("source", "weights", "cut", "pooling", "head", "augment", "fine_tune"):
+            if not isinstance(getattr(self, name), str):
+                raise RecipeError(f"{name} must be text; got {getattr(self, name)!r}")
+        if not isinstance(self.head_options, Mapping):
+            raise RecipeError(f"head_options must be a mapping; got {self.head_options!r}")
         _between("holdout", self.holdout, 0.05, 0.5)
-        _between("folds", self.folds, 2, 20)
+        _between("folds", self.folds, 2, 20, whole=True)
         _between("max_bad", self.max_bad, 0.0, 1.0)
-        _between("seed", self.seed, 0, 2**32 - 1)
+        _between("seed", self.seed, 0, 2**32 - 1, whole=True)
         if self.image_size is not None:
+            if not isinstance(self.image_size, (tuple, list)) or len(self.image_size) != 2:
+                raise RecipeError(f"image_size must be (height, width); got {self.image_size!r}")
             for side in self.image_size:
-                _between("image_size", side, 16, 2048)
+                _between("image_size", side, 16, 2048, whole=True)
         for name, known in (("augment", ("none",)), ("fine_tune", ("off",))):
             if getattr(self, name) not in known:
                 raise RecipeError(f"{name} {getattr(self, name)!r} is not known; this version knows {', '.join(known)}")
@@ -75,16 +82,20 @@ class Recipe:
             >>> Recipe.from_dict({"source": "mobilenetv2", "image_size": [160, 160]}).image_size
             (160, 160)
         """
+        if not isinstance(values, Mapping):
+            raise RecipeError(f"a recipe is a mapping of fields; got {values!r}")
         known = [entry.name for entry in fields(cls)]
         for name in values:
             if name not in known:
                 raise RecipeError(f"a recipe has no field {name!r}; it has {', '.join(known)}.{near(name, known)}")
         given = dict(values)
-        if given.get("image_size") is not None:
-            given["image_size"] = tuple(int(side) for side in given["image_size"])
+        if isinstance(given.get("image_size"), list):  # JSON has no tuples
+            given["image_size"] = tuple(given["image_size"])
         return cls(**given)
 
 
-def _between(name: str, value: float, low: float, high: float) -> None:
+def _between(name: str, value: Any, low: float, high: float, *, whole: bool = False) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise RecipeError(f"{name} must lie between {low} and {high}; got {value!r}")
+    if whole and not isinstance(value, int):
+        raise RecipeError(f"{name} must be a whole number; got {value!r}")

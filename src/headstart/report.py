@@ -78,6 +78,13 @@ def _environment() -> Environment:
     return page
 
 
+def prepare() -> None:
+    """Compile the page's template, for whoever has a moment before the report is due."""
+    page = _environment()
+    for name in ("report.js", "report.html", "report.css", "report_charts.html"):
+        page.get_template(name)
+
+
 def render(report: Report) -> str:
     """The whole page as text; the same report always gives the same page.
 

@@ -64,7 +64,7 @@ def snippets(model_path: str, classes: Sequence[str]) -> tuple[Snippet, ...]:
         "import keras\n\n"
         f"model = keras.models.load_model({model_path!r})\n{names}"
         "picture = keras.utils.load_img(\n"
-        '    "picture.jpg", target_size=model.input_shape[1:3], interpolation="bilinear"\n)\n'
+        '    "picture.jpg", target_size=model.input_shape[1:3], interpolation="bicubic"\n)\n'
         "pixels = keras.utils.img_to_array(picture)  # RGB, 0 to 255: the model scales them itself\n"
         "probabilities = model.predict(pixels[None])[0]\n"
         f"print({answer}, probabilities.max())"

@@ -132,7 +132,7 @@ def facts_of(dataset: Dataset, features: Features, evaluation: Evaluation, *, re
         "classes": list(dataset.classes),
         "image_size": list(trunk.image_size),
         "preprocessing": {
-            "input": "RGB, 0 to 255, channels last", "resize": "whole picture stretched, bilinear, antialiased",
+            "input": "RGB, 0 to 255, channels last", "resize": "whole picture stretched, bicubic, antialiased",
             "inside_the_model": True,
         },
         "recipe": recipe.as_dict(),

@@ -11,19 +11,21 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import threading
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from headstart.files import cache_folder
 
 DEFAULT_LIMIT = 10 * 2**30
-USED_RESOLUTION = 3600.0  # seconds: how finely "last used" is kept, so that reading seldom writes
+USED_RESOLUTION = 600.0  # seconds: how finely "last used" is kept, so that reading seldom writes
 _AT_ONCE = 500
 
 _SCHEMA = """
@@ -31,7 +33,8 @@ CREATE TABLE IF NOT EXISTS spaces (
     id INTEGER PRIMARY KEY, context TEXT NOT NULL, outputs TEXT NOT NULL, label TEXT NOT NULL,
     UNIQUE (context, outputs));
 CREATE TABLE IF NOT EXISTS features (
-    space INTEGER NOT NULL, picture BLOB NOT NULL, checksum INTEGER NOT NULL, used REAL NOT NULL, numbers BLOB NOT NULL);
+    space INTEGER NOT NULL, picture BLOB NOT NULL, checksum INTEGER NOT NULL, used REAL NOT NULL,
+    numbers BLOB NOT NULL);
 CREATE UNIQUE INDEX IF NOT EXISTS by_picture ON features (space, picture);
 CREATE INDEX IF NOT EXISTS by_use ON features (used);
 """
@@ -47,7 +50,7 @@ def size_limit() -> int:
     named = os.environ.get("HEADSTART_CACHE_GB")
     try:
         return int(float(named) * 2**30) if named else DEFAULT_LIMIT
-    except ValueError:
+    except (ValueError, OverflowError):
         return DEFAULT_LIMIT
 
 
@@ -65,7 +68,7 @@ class Space:
 
 
 class Store:
-    """One open store; safe to use from several threads one at a time, and from several processes at once.
+    """One open store; may be used from several threads and from several processes at once.
 
     Trouble with the disk never stops a run: `write` says False where a row could not be kept, and a store that is
     damaged beyond SQLite's own repair is moved aside and begun anew.
@@ -74,19 +77,22 @@ class Store:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or store_path()
         self.trouble: str | None = None
-        self._connection = self._open()
-
-    def _open(self) -> sqlite3.Connection:
+        self._lock = threading.RLock()
+        self._file = self._which_file()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            return self._connect(self.path)
-        except sqlite3.DatabaseError as error:
-            if _is_damage(error):
-                return self._begin_anew(error)
-            self.trouble = f"the feature store {self.path} cannot be used ({error}); features are kept in memory"
-        except OSError as error:
-            self.trouble = f"the feature store {self.path} cannot be used ({error}); features are kept in memory"
-        return self._connect(Path(":memory:"))
+            self._connection = self._connect(self.path)
+        except (sqlite3.Error, OSError) as error:
+            # A layout that does not fit is an error of SQL: an altered schema, or that of another version.
+            unfit = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+            self._connection = self._begin_anew(error) if unfit or _is_damage(error) else self._in_memory(error)
+        self._file = self._which_file()
+
+    def _which_file(self) -> int | None:
+        try:
+            return self.path.stat().st_ino
+        except OSError:
+            return None
 
     @staticmethod
     def _connect(path: Path) -> sqlite3.Connection:
@@ -101,14 +107,24 @@ class Store:
             raise
         return connection
 
+    def _in_memory(self, error: Exception) -> sqlite3.Connection:
+        self.trouble = f"the feature store {self.path} cannot be used ({error}); features are kept in memory"
+        return self._connect(Path(":memory:"))
+
     def _begin_anew(self, error: Exception) -> sqlite3.Connection:
-        """Move a damaged store aside; several processes may try at once, and one of them wins."""
+        """Move a damaged store aside, unless another process has done so since this one opened it."""
         aside = self.path.with_name(f"{self.path.name}.damaged")
-        for suffix in ("", "-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                os.replace(f"{self.path}{suffix}", f"{aside}{suffix}")
+        try:
+            if self._which_file() == self._file:
+                for suffix in ("-wal", "-shm", ""):  # the log first: a new store must never find an old one's log
+                    with suppress(FileNotFoundError):
+                        os.replace(f"{self.path}{suffix}", f"{aside}{suffix}")
+            connection = self._connect(self.path)
+        except (sqlite3.Error, OSError) as second:
+            return self._in_memory(second)
+        self._file = self._which_file()
         self.trouble = f"the feature store was damaged ({error}); it was moved to {aside} and begun anew"
-        return self._connect(self.path)
+        return connection
 
     def close(self) -> None:
         self._connection.close()
@@ -122,14 +138,15 @@ class Store:
     @contextmanager
     def _guarded(self) -> Iterator[None]:
         """Damage met while the store is open: begin anew and go on as if nothing had been stored."""
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            if _is_damage(error):
-                self._connection.close()
-                self._connection = self._begin_anew(error)
-            else:
-                self.trouble = f"the feature store {self.path} cannot be used now ({error})"
+        with self._lock:
+            try:
+                yield
+            except sqlite3.DatabaseError as error:
+                if _is_damage(error):
+                    self._connection.close()
+                    self._connection = self._begin_anew(error)
+                else:
+                    self.trouble = f"the feature store {self.path} cannot be used now ({error})"
 
     def _space_id(self, space: Space, *, create: bool) -> int | None:
         key = (space.context, json.dumps(space.outputs))
@@ -137,7 +154,8 @@ class Store:
         row = self._connection.execute(find, key).fetchone()
         if row is None and create:
             self._connection.execute(
-                "INSERT OR IGNORE INTO spaces (context, outputs, label) VALUES (?, ?, ?)", (*key, space.label)
+                "INSERT OR IGNORE INTO spaces (context, outputs, label) VALUES (?, ?, ?)",
+                (*key, space.label.encode("utf-8", "replace").decode()),  # a path need not be text
             )
             row = self._connection.execute(find, key).fetchone()
         return row[0] if row else None
@@ -149,38 +167,55 @@ class Store:
             for outputs, label in self._connection.execute(
                 "SELECT outputs, label FROM spaces WHERE context = ?", (context,)
             ):
-                space = Space(context, tuple((name, width) for name, width in json.loads(outputs)), label)
-                if set(wanted) <= set(space.outputs):
-                    found.append(space)
+                with suppress(ValueError, TypeError):  # a damaged row is no space
+                    space = Space(context, tuple((str(name), int(width)) for name, width in json.loads(outputs)), label)
+                    if set(wanted) <= set(space.outputs):
+                        found.append(space)
         return sorted(found, key=lambda space: space.width)
 
     def read(self, space: Space, pictures: Sequence[bytes]) -> Iterator[tuple[bytes, np.ndarray]]:
         """(picture's digest, float16 numbers) of each of the pictures that is stored and whole."""
+        for start in range(0, len(pictures), _AT_ONCE):
+            yield from self._read_some(space, pictures[start : start + _AT_ONCE])
+
+    def _read_some(self, space: Space, pictures: Sequence[bytes]) -> list[tuple[bytes, np.ndarray]]:
+        rows: list[tuple[bytes, Any, Any, Any]] = []
         with self._guarded():
             number = self._space_id(space, create=False)
             if number is None:
-                return
+                return []
+            marks = ",".join("?" * len(pictures))
             now = time.time()
-            for start in range(0, len(pictures), _AT_ONCE):
-                some = pictures[start : start + _AT_ONCE]
-                marks = ",".join("?" * len(some))
-                rows = self._connection.execute(
-                    f"SELECT picture, checksum, used, numbers FROM features WHERE space = ? AND picture IN ({marks})",
-                    (number, *some),
-                ).fetchall()
-                stale = [row[0] for row in rows if now - row[2] > USED_RESOLUTION]
-                if stale:
-                    self._connection.executemany(
-                        "UPDATE features SET used = ? WHERE space = ? AND picture = ?",
-                        [(now, number, picture) for picture in stale],
-                    )
-                for picture, checksum, _, numbers in rows:
-                    if len(numbers) == 2 * space.width and checksum == _checksum(space, picture, numbers):
-                        yield picture, np.frombuffer(numbers, np.float16)
+            rows = self._connection.execute(
+                f"SELECT picture, checksum, used < ?, numbers FROM features WHERE space = ? AND picture IN ({marks})",
+                (now - USED_RESOLUTION, number, *pictures),
+            ).fetchall()
+            stale = [(now, number, row[0]) for row in rows if row[2]]
+            if stale:
+                with suppress(sqlite3.OperationalError), self._transaction():  # a full disk can still be read
+                    self._connection.executemany("UPDATE features SET used = ? WHERE space = ? AND picture = ?", stale)
+        found: dict[bytes, np.ndarray] = {}  # each once: a damaged index may find a row twice
+        for picture, checksum, _, numbers in rows:
+            sound = isinstance(numbers, bytes) and len(numbers) == 2 * space.width
+            if sound and checksum == _checksum(space, picture, numbers):
+                found[picture] = np.frombuffer(numbers, np.float16)
+        return list(found.items())
 
     def have(self, space: Space, pictures: Sequence[bytes]) -> set[bytes]:
-        """Which of the pictures are stored and whole."""
-        return {picture for picture, _ in self.read(space, pictures)}
+        """Which of the pictures have a row; whether it is whole shows when it is read."""
+        found: set[bytes] = set()
+        for start in range(0, len(pictures), _AT_ONCE):
+            some = pictures[start : start + _AT_ONCE]
+            with self._guarded():
+                number = self._space_id(space, create=False)
+                if number is None:
+                    return set()
+                marks = ",".join("?" * len(some))
+                rows = self._connection.execute(
+                    f"SELECT picture FROM features WHERE space = ? AND picture IN ({marks})", (number, *some)
+                ).fetchall()
+                found.update(row[0] for row in rows)
+        return found
 
     def write(self, space: Space, rows: Iterable[tuple[bytes, np.ndarray]]) -> bool:
         """Keep rows, all or none of them; False where they could not be kept (a full disk, a locked store)."""
@@ -191,7 +226,8 @@ class Store:
                     number = self._space_id(space, create=True)
                     now = time.time()
                     self._connection.executemany(
-                        "INSERT OR REPLACE INTO features (space, picture, checksum, used, numbers) VALUES (?, ?, ?, ?, ?)",
+                        "INSERT OR REPLACE INTO features (space, picture, checksum, used, numbers)"
+                        " VALUES (?, ?, ?, ?, ?)",
                         [
                             (number, picture, _checksum(space, picture, blob), now, blob)
                             for picture, blob in ((p, np.ascontiguousarray(v, np.float16).tobytes()) for p, v in rows)
@@ -215,9 +251,9 @@ class Store:
                 self._connection.execute("ROLLBACK")
             raise
 
-    def sizes(self) -> dict[str, object]:
+    def sizes(self) -> dict[str, Any]:
         """What is stored: bytes on disk, rows, and the spaces with their labels and rows."""
-        spaces: list[dict[str, object]] = []
+        spaces: list[dict[str, Any]] = []
         with self._guarded():
             rows = self._connection.execute(
                 "SELECT s.label, count(f.picture), coalesce(sum(length(f.numbers)), 0), max(f.used)"
@@ -228,9 +264,7 @@ class Store:
 
     def bytes_on_disk(self) -> int:
         """Bytes of the store and its write-ahead log."""
-        return sum(
-            path.stat().st_size for suffix in ("", "-wal") if (path := Path(f"{self.path}{suffix}")).exists()
-        )
+        return sum(path.stat().st_size for suffix in ("", "-wal") if (path := Path(f"{self.path}{suffix}")).exists())
 
     def prune(self, limit: int | None = None, *, spare: float = 600.0) -> int:
         """Drop the least recently used rows until the store takes at most `limit` bytes; returns how many went.
@@ -238,24 +272,35 @@ class Store:
         Rows used in the last `spare` seconds stay, so that no run loses what it is working with.
         """
         limit = size_limit() if limit is None else limit
+        before = time.time() - (spare + USED_RESOLUTION if spare else 0.0)
         dropped = 0
         with self._guarded():
-            while self._used_bytes() > limit:
-                gone = self._connection.execute(
-                    "DELETE FROM features WHERE rowid IN"
-                    " (SELECT rowid FROM features WHERE used <= ? ORDER BY used LIMIT 1000)",
-                    (time.time() - spare,),
-                ).rowcount
+            while (excess := self._used_bytes() - limit) > 0:
+                gone = self._drop_oldest(excess, before)
                 if gone == 0:
                     break
                 dropped += gone
             if dropped:
-                self._connection.execute(
-                    "DELETE FROM spaces WHERE id NOT IN (SELECT DISTINCT space FROM features)"
-                )
-                self._connection.execute("PRAGMA incremental_vacuum").fetchall()
+                self._connection.execute("DELETE FROM spaces WHERE id NOT IN (SELECT DISTINCT space FROM features)")
+                # Each step gives one page back, and `execute` takes one step alone.
+                self._connection.executescript("PRAGMA incremental_vacuum")
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return dropped
+
+    def _drop_oldest(self, excess: int, before: float) -> int:
+        """Drop rows last used before that time, oldest first, until about `excess` bytes are free."""
+        with self._transaction():
+            oldest = self._connection.execute(
+                "SELECT rowid, length(numbers) FROM features WHERE used <= ? ORDER BY used LIMIT 1000", (before,)
+            ).fetchall()
+            gone: list[tuple[int]] = []
+            for row, size in oldest:
+                if excess <= 0:
+                    break
+                gone.append((row,))
+                excess -= size
+            self._connection.executemany("DELETE FROM features WHERE rowid = ?", gone)
+        return len(gone)
 
     def _used_bytes(self) -> int:
         with closing(self._connection.cursor()) as cursor:
@@ -270,5 +315,5 @@ def _checksum(space: Space, picture: bytes, numbers: bytes) -> int:
     return zlib.crc32(numbers, start)
 
 
-def _is_damage(error: sqlite3.Error) -> bool:
+def _is_damage(error: Exception) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,7 +10,9 @@ from headstart import images, report, sources
 from headstart.errors import PictureError
 from headstart.evaluate import Rate
 from headstart.findings import Finding
-from headstart.result import TrainResult
+
+if TYPE_CHECKING:
+    from headstart.result import TrainResult
 
 SAMPLES = 9
 MISTAKES = 12
@@ -40,7 +42,7 @@ def tell(result: TrainResult) -> report.Report:
         samples=_samples(result),
         choices=tuple(
             report.Choice(
-                c.layer, c.pooling, "ridge probe", c.dimensions, c.accuracy, c.low, c.high, c is chosen,
+                c.layer, c.pooling, "linear" if c.finalist else "ridge probe", c.dimensions, c.accuracy, c.low, c.high, c is chosen,
                 result.choice.why if c is chosen else "",
             )
             for c in result.choice.candidates

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
+import threading
 import time
 from dataclasses import replace
 
@@ -13,9 +16,10 @@ from headstart.audit import audit
 from headstart.choose import choose_cut
 from headstart.classifier import check_target, fitted
 from headstart.dataset import Dataset
-from headstart.errors import PhotosError
+from headstart.errors import InputError, PhotosError
 from headstart.evaluate import score
 from headstart.features import Features, extract
+from headstart.files import why_not_writable
 from headstart.progress import Progress, silent
 from headstart.recipe import AUTO, Recipe
 from headstart.result import TrainResult, facts_of
@@ -48,7 +52,10 @@ def train(
     start = time.perf_counter()
     recipe = recipe or Recipe()
     target = check_target(output) if output is not None else None
+    if report is not None and (why := why_not_writable(report)):
+        raise InputError(why)
     head_module = heads.find(recipe.head)
+    threading.Thread(target=_load_ahead, args=(report is not None,), daemon=True).start()
     wanted = trunk.spec(
         recipe.source, image_size=recipe.image_size, weights=recipe.weights, seed=recipe.seed,
         cuts=() if recipe.cut == AUTO else (recipe.cut,), pooling=None if recipe.pooling == AUTO else recipe.pooling,
@@ -83,7 +90,7 @@ def train(
         evaluation = score(head.predict(seen), labels[held_back], dataset.classes, split=final, rows=held_back)
         untrained = heads.apply(heads.untrained(seen.shape[1], len(dataset.classes), recipe.seed), seen)
         before = score(untrained, labels[held_back], dataset.classes, split=final)
-        findings = audit(dataset, unreadable=features.bad)
+        findings = (*dataset.findings, *audit(dataset, unreadable=features.bad))
         done = replace(
             recipe, image_size=wanted.image_size, cut=outputs[0].layer, pooling=choice.chosen.pooling,
             head_options=dict(head.settings) if recipe.head == "dense" else recipe.head_options,
@@ -105,6 +112,15 @@ def train(
     if report is not None:
         result = result.write_report(report)
     return replace(result, seconds={**result.seconds, "total": time.perf_counter() - start})
+
+
+def _load_ahead(page: bool) -> None:
+    """Import what the later stages need while the first ones wait for the disk and the worker."""
+    with contextlib.suppress(ImportError):  # whoever needs it will say so
+        for name in ("scipy.optimize", "threadpoolctl", "h5py"):
+            importlib.import_module(name)
+        if page:
+            importlib.import_module("headstart.report").prepare()
 
 
 def _usable(features: Features, name: str, recipe: Recipe) -> np.ndarray:

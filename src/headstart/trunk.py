@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -145,7 +146,9 @@ def prepare(wanted: TrunkSpec, worker: Works) -> PendingTrunk:
     engine = engines.choose()
     found = sources.find(wanted.source)
     key = json_digest({
-        "source": found.name, "weights": sources.weights_key(found, wanted.weights, wanted.seed),
+        "source": found.name, "weights": sources.weights_key(
+            found, wanted.weights, wanted.seed, image_size=wanted.image_size
+        ),
         "image_size": wanted.image_size, "cuts": wanted.cuts, "poolings": wanted.poolings,
         "engine": engine, "versions": _versions(engine), "precision": os.environ.get("HEADSTART_PRECISION"),
     })  # fmt: skip
@@ -169,7 +172,8 @@ def _prepared(key: str, engine: str, worker: Works, job: str, **arguments: Any) 
     future: Future[Trunk] = Future()
     cached = _read(folder, engine)
     if cached is not None:
-        os.utime(folder)
+        with suppress(OSError):  # a cache that cannot be written can still be read
+            os.utime(folder)
         future.set_result(cached)
         return future
     shutil.rmtree(folder, ignore_errors=True)
@@ -191,6 +195,8 @@ def _prepared(key: str, engine: str, worker: Works, job: str, **arguments: Any) 
 def _read(folder: Path, engine: str) -> Trunk | None:
     try:
         facts = json.loads((folder / "trunk.json").read_text())
+        if facts.pop("whole") != json_digest(facts) or not _whole(folder, facts["files"]):
+            return None
         outputs = tuple(
             Output(row["layer"], row["pooling"], tuple(row["shape"]), row["dimensions"], row["fingerprint"])
             for row in facts["outputs"]
@@ -200,5 +206,10 @@ def _read(folder: Path, engine: str) -> Trunk | None:
             facts["source"], (height, width), outputs, folder, engine, engines.module(engine).version(),
             facts["precision"], facts,
         )  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # missing or damaged: it is compiled again
+
+
+def _whole(folder: Path, files: dict[str, str]) -> bool:
+    """Whether the files are those that were written; a damaged weight would give wrong features without a word."""
+    return all(file_digest(folder / name) == digest for name, digest in files.items())

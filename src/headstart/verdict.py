@@ -5,17 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from headstart.evaluate import Evaluation
-from headstart.intervals import wilson
 
 _SHARE_OF_MISTAKES = 0.5
+_ENOUGH = 10  # mistakes between two classes, before anything is said of them
+_HARDLY = 0.15  # above what always naming the commoner one would give
 _FEW = 50
 
 
 def verdict(evaluation: Evaluation) -> str:
     """What the figures say, and what they do not.
 
-    Rules, in order: worse than chance cannot be told apart from it; a pair of classes that makes up half of the
-    mistakes and is not told apart better than by always naming the commoner one; few pictures; else the plain figure.
+    Rules, in order: not surely better than always naming the commonest class; a pair of classes that makes up half of
+    the mistakes and is told apart hardly better than by always naming the commoner one; few pictures; the plain figure.
     """
     rate = evaluation.accuracy
     if rate.n == 0:
@@ -26,10 +27,13 @@ def verdict(evaluation: Evaluation) -> str:
     )
     totals = evaluation.confusion.sum(axis=1)
     commonest = int(totals.argmax())
-    if rate.low <= totals[commonest] / rate.n:
+    share = totals[commonest] / rate.n
+    if rate.low <= share:
+        known = ", which the interval still holds" if rate.value > share else ""
+        advice = " Measure on more pictures." if rate.value > share and rate.n < _FEW else ""
         return (
-            f"{plain} Always saying {evaluation.classes[commonest]!r} would do as well ({totals[commonest] / rate.n:.1%}):"
-            " these pictures do not show that anything was learnt."
+            f"{plain} Always saying {evaluation.classes[commonest]!r} would give {share:.1%}{known}:"
+            f" these pictures do not show that anything was learnt.{advice}"
         )
     pair = _hopeless_pair(evaluation)
     if pair:
@@ -49,18 +53,18 @@ def _hopeless_pair(evaluation: Evaluation) -> str | None:
     both_ways = wrong + wrong.T
     first, second = (int(index) for index in np.unravel_index(both_ways.argmax(), both_ways.shape))
     mistakes = int(wrong.sum())
-    if mistakes == 0 or both_ways[first, second] < _SHARE_OF_MISTAKES * mistakes or len(evaluation.classes) < 3:
+    if both_ways[first, second] < max(_ENOUGH, _SHARE_OF_MISTAKES * mistakes) or len(evaluation.classes) < 3:
         return None
     inside = confusion[np.ix_([first, second], [first, second])]
     right, count = int(np.trace(inside)), int(inside.sum())
     commoner = max((first, second), key=lambda index: confusion[index].sum())
     share = float(inside.sum(axis=1).max() / count)
     a, b = sorted((evaluation.classes[first], evaluation.classes[second]))
-    low, _ = wilson(right, count)
-    if low > share + 0.1:
+    if right / count > share + _HARDLY:
         return None
     return (
-        f"Nearly all the rest is easy, but {a!r} and {b!r} are hardly told apart: {right / count:.1%} of their pictures are"
-        f" right where always saying {evaluation.classes[commoner]!r} would give {share:.1%}. The frozen network does not"
-        " see what tells them apart: fine-tune it, or give larger pictures."
+        f"{both_ways[first, second] / mistakes:.0%} of the mistakes are between {a!r} and {b!r}, which are hardly told"
+        f" apart: {right / count:.1%} of their pictures are right where always saying {evaluation.classes[commoner]!r}"
+        f" would give {share:.1%}. The frozen network does not see what parts them; larger pictures or another source may,"
+        " and fine-tuning, which this version does not do yet."
     )

@@ -17,7 +17,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 from headstart import errors
@@ -46,8 +46,8 @@ class Worker:
         # Ctrl-C reaches the whole process group; only the parent decides what it means.
         self._process = subprocess.Popen(
             [sys.executable, "-c", "from headstart.worker import _serve; _serve()"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-            start_new_session=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
+            encoding="utf-8", errors="replace", start_new_session=True,
         )  # fmt: skip
         self._tail: deque[str] = deque(maxlen=30)
         self._reader = threading.Thread(target=self._read_stderr, daemon=True)
@@ -107,7 +107,8 @@ class Worker:
         self._reader.join(1)
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
-                pipe.close()
+                with suppress(OSError):  # what a dead child never read is still in the buffer
+                    pipe.close()
 
     def __enter__(self) -> Worker:
         return self
@@ -170,9 +171,11 @@ def ping(word: str) -> str:
 class _NoTensorFlow(importlib.abc.MetaPathFinder):
     """Keras imports TensorFlow where it finds it, to save a file on any backend: 3 s for nothing here."""
 
-    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+    def find_spec(self, name: str, *_: object) -> None:
         if name.split(".")[0] == "tensorflow":
-            raise ModuleNotFoundError(f"{name} is kept out of headstart's {os.environ['KERAS_BACKEND']} worker", name=name)
+            raise ModuleNotFoundError(
+                f"{name} is kept out of headstart's {os.environ['KERAS_BACKEND']} worker", name=name
+            )
 
 
 def report_progress(**facts: Any) -> None:
@@ -207,4 +210,3 @@ def _serve() -> None:
             answer = {"error": type(error).__name__, "message": str(error), "trace": traceback.format_exc(limit=-6)}
         _answers.write(json.dumps(answer) + "\n")
         _answers.flush()
-

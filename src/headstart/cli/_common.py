@@ -117,10 +117,12 @@ class _Lines:
         self.write(f"{stage}: {done:,}{f' of {total:,}' if total else ''}{rate}{left}")
 
 
-def open_dataset(photos: str, show: Progress) -> Any:
+def open_dataset(photos: str, show: Progress, *, training: bool = True) -> Any:
     """`Dataset.open`, with progress for what is downloaded."""
     from headstart.dataset import Dataset
 
     if "://" in photos:
-        return Dataset.from_url(photos, progress=lambda done, total: show("download", done, total))
-    return Dataset.open(photos)
+        return Dataset.from_url(
+            photos, progress=lambda done, total: show("download", done, total), training=training
+        )
+    return Dataset.open(photos, training=training)

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from headstart.cli import _common
-from headstart.cli.train import tell
+from headstart.cli._telling import tell
 
 HELP = """
-See the whole way on real pictures: 2,000 photographs of textile, a real ImageNet network, a measured classifier.
+See the whole way on real pictures: 2,000 simulated pictures of textile, a real ImageNet network, a measured classifier.
 
 \b
 headstart demo

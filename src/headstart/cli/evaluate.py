@@ -27,7 +27,7 @@ def command(model: Path, photos: str, split: str | None, as_json: bool) -> None:
 
     classifier = Classifier.load(model)
     with _common.progress() as show:
-        dataset = _common.open_dataset(photos, show)
+        dataset = _common.open_dataset(photos, show, training=False)
         evaluation = classifier.evaluate(
             dataset, split=split, progress=lambda done, total: show("features", done, total)
         )

@@ -23,20 +23,21 @@ headstart sources mobile
 def command(text: str | None, here: bool, as_json: bool) -> None:
     from headstart import sources
 
-    rows = [
-        {"name": s.name, "family": s.family, "parameters": s.parameters, "size_mb": s.size_mb,
-         "image_size": list(s.image_size), "licence": s.licence, "here": sources.is_here(s)}
-        for s in sources.all_sources() if not text or text.lower() in s.name
-    ]  # fmt: skip
-    rows = [row for row in rows if row["here"] or not here]
+    found = [s for s in sources.all_sources() if not text or text.lower() in s.name]
+    rows = [(source, sources.is_here(source)) for source in found]
+    rows = [(source, is_here) for source, is_here in rows if is_here or not here]
     if as_json:
-        _common.print_json({"sources": rows})
+        told = [
+            {"name": s.name, "family": s.family, "parameters": s.parameters, "size_mb": s.size_mb,
+             "image_size": list(s.image_size), "licence": s.licence, "here": is_here}
+            for s, is_here in rows
+        ]  # fmt: skip
+        _common.print_json({"sources": told})
         return
     shown = [
-        (row["name"], f"{row['parameters'] / 1e6:.1f} M", f"{row['size_mb']:.0f} MB", row["image_size"][0],
-         "here" if row["here"] else "", row["licence"])
-        for row in rows
-    ]  # fmt: skip
+        (s.name, f"{s.parameters / 1e6:.1f} M", f"{s.size_mb:.0f} MB", s.image_size[0], "here" if is_here else "", s.licence)
+        for s, is_here in rows
+    ]
     columns = ("source", "parameters", "size", "pixels", "here", "licence")
     _common.table(columns, shown, right=("parameters", "size", "pixels"))
     if not rows:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from headstart.cli import _common
+from headstart.cli._telling import tell
 
 EXAMPLES = """
 Train an image classifier on PHOTOS and measure it on pictures that no choice has seen.
@@ -50,35 +51,3 @@ def command(photos: str, output: Path, report: Path | None, no_report: bool, as_
             _common.open_dataset(photos, show), recipe, output=output, report=page, progress=show
         )
     tell(result, as_json=as_json)
-
-
-def tell(result: Any, *, as_json: bool) -> None:
-    """Print a training result: JSON, or what a person wants to know first."""
-    if as_json:
-        _common.print_json(result.as_dict())
-        return
-    images, seconds, before = result.images(), result.seconds, result.before.accuracy.value
-    click.echo(f"\n{result.verdict}\n")
-    parts = ", ".join(f"{count:,} {name}" for name, count in images.items() if count)
-    rows = [
-        ("pictures", f"{parts}, in {len(result.dataset.classes)} classes"),
-        ("source", f"{result.recipe.source}, cut at {result.recipe.cut}, {result.recipe.pooling} pooled, {result.head.name} head"),
-        ("why this cut", result.choice.why),
-        ("before training", f"{before:.1%}"),
-        ("accuracy", f"{result.accuracy.value:.1%} ({result.accuracy.low:.1%} to {result.accuracy.high:.1%}),"
-                     f" n = {result.accuracy.n:,}, {result.accuracy.split}"),
-        ("seconds", f"{seconds['total']:.1f} in all: features {seconds['features']:.1f}, head {seconds['head']:.1f}"),
-        ("features", f"{result.features.hits:,} found, {result.features.misses:,} computed"),
-    ]  # fmt: skip
-    if result.findings:
-        from headstart.findings import counts
-
-        found = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts(result.findings).items())
-        rows.append(("findings", f"{found}; see the report, or headstart check"))
-    if result.model:
-        rows.append(("model", str(result.model)))
-    if result.report:
-        rows.append(("report", str(result.report)))
-    width = max(len(name) for name, _ in rows)
-    for name, text in rows:
-        click.echo(f"{name:<{width}}  {text}")

@@ -5,8 +5,7 @@ Each module has
     NAME                                    as in `HEADSTART_ENGINE`
     reason_not() -> str | None              why it cannot be used here; None where it can
     version() -> str                        what its numbers depend on, without importing it
-    class Engine(folder, facts)             `run(batches)`: (key, uint8 (n, height, width, 3)) in,
-                                            (key, [float32 (n, dimensions), ...]) out, in any order
+    class Engine(folder, facts)             as `Engine` below
 """
 
 from __future__ import annotations
@@ -14,27 +13,33 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 
 from headstart.errors import EngineError, InputError, near
 
-Key = TypeVar("Key")
 PREFERRED = ("openvino", "keras")
 
 
 class Engine(Protocol):
-    """A compiled trunk that is ready to run."""
+    """A compiled trunk that is ready to run.
+
+    Attributes:
+        batch_size: how many pictures `infer` takes.
+        parallel: how many threads should call `infer`, each decoding its own pictures in between.
+    """
 
     batch_size: int
+    parallel: int
 
-    def run(self, batches: Iterable[tuple[Key, np.ndarray]]) -> Iterator[tuple[Key, list[np.ndarray]]]: ...
+    def infer(self, pixels: np.ndarray) -> list[np.ndarray]:
+        """uint8 (batch_size, height, width, 3) → floats (batch_size, dimensions) for each output, in order."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of the network."""
 
 
 def names() -> tuple[str, ...]:

@@ -6,16 +6,15 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
-from collections.abc import Iterable, Iterator
+import threading
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from headstart.errors import EngineError
 
 NAME = "keras"
-Key = TypeVar("Key")
 BACKENDS = ("tensorflow", "jax", "torch")
 
 
@@ -51,22 +50,20 @@ class Engine:
         import keras
 
         self.batch_size = 32
+        self.parallel = (os.cpu_count() or 1) + 1  # one runs the network, the others decode meanwhile
+        self._turn = threading.Lock()
         try:
             self._model = keras.models.load_model(folder / "trunk.keras", compile=False, safe_mode=True)
         except (ValueError, OSError) as error:
             raise EngineError(f"Keras cannot load the trunk in {folder}: {error}") from error
         self._model.trainable = False
-        self._size = facts["image_size"]
 
-    def run(self, batches: Iterable[tuple[Key, np.ndarray]]) -> Iterator[tuple[Key, list[np.ndarray]]]:
-        """Features of each batch, in order."""
-        for key, pixels in batches:
-            # One shape for all batches, or the backend would trace the last one anew.
-            padded = np.zeros((self.batch_size, *pixels.shape[1:]), np.float32)
-            padded[: len(pixels)] = pixels
-            values = self._model.predict_on_batch(padded)
-            values = values if isinstance(values, (list, tuple)) else [values]
-            yield key, [np.asarray(value)[: len(pixels)] for value in values]
+    def infer(self, pixels: np.ndarray) -> list[np.ndarray]:
+        """Features of one full batch; calls take turns, since a backend uses all cores by itself."""
+        with self._turn:
+            values = self._model.predict_on_batch(np.asarray(pixels, np.float32))
+        values = values if isinstance(values, (list, tuple)) else [values]
+        return [np.asarray(value) for value in values]
 
     def close(self) -> None:
         self._model = None

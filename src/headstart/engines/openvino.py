@@ -5,17 +5,15 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
-import queue
-from collections.abc import Iterable, Iterator
+import threading
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from headstart.errors import EngineError
 
 NAME = "openvino"
-Key = TypeVar("Key")
 
 
 def reason_not() -> str | None:
@@ -37,21 +35,30 @@ def best_precision() -> str:
 
 
 class Engine:
-    """One asynchronous stream a core, small batches: on CPUs eight pictures stay in the second-level cache."""
+    """One stream a core, small batches: on CPUs eight pictures stay in the second-level cache.
+
+    Each calling thread has an inference request of its own. OpenVINO's asynchronous queue is not used: its
+    destructor may wait, holding Python's lock, for a callback that needs that lock.
+    """
 
     def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
         import openvino
 
         self.batch_size = 8
+        self.parallel = os.cpu_count() or 1
         self._widths = [output["dimensions"] for output in facts["outputs"]]
-        self._size = facts["image_size"]
+        self._requests = threading.local()
         core = openvino.Core()
         try:
             model = core.read_model(folder / "trunk.xml")
-            self._compiled = core.compile_model(self._with_pixels(model, facts["layout"]), "CPU", {
+            height, width = facts["image_size"]
+            ready = self._with_pixels(model, facts["layout"])
+            ready.reshape([self.batch_size, height, width, 3])
+            self._compiled = core.compile_model(ready, "CPU", {
                 "INFERENCE_PRECISION_HINT": facts["precision"],
                 "PERFORMANCE_HINT": "THROUGHPUT",
-                "NUM_STREAMS": str(os.cpu_count() or 1),
+                "NUM_STREAMS": str(self.parallel),
+                "INFERENCE_NUM_THREADS": str(self.parallel),
             })  # fmt: skip
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot load the compiled trunk in {folder}: {error}") from error
@@ -74,23 +81,14 @@ class Engine:
         if widths != self._widths:
             raise EngineError(f"the compiled trunk gives outputs of {widths} numbers; expected {self._widths}")
 
-    def run(self, batches: Iterable[tuple[Key, np.ndarray]]) -> Iterator[tuple[Key, list[np.ndarray]]]:
-        """Features of each batch; a result is handed on as soon as there is one."""
-        import openvino
-
-        jobs = openvino.AsyncInferQueue(self._compiled, 2 * (os.cpu_count() or 1))
-        done: queue.SimpleQueue[tuple[Key, list[np.ndarray]]] = queue.SimpleQueue()
-        jobs.set_callback(
-            lambda request, job: done.put((job[0], [tensor.data.copy() for tensor in request.output_tensors]))
-        )
-        for key, pixels in batches:
-            # The pixels are not copied; the job keeps them alive until it is done.
-            jobs.start_async({0: pixels}, (key, pixels), share_inputs=True)
-            while not done.empty():
-                yield done.get()
-        jobs.wait_all()
-        while not done.empty():
-            yield done.get()
+    def infer(self, pixels: np.ndarray) -> list[np.ndarray]:
+        """Features of one full batch, float16; from any thread."""
+        request = getattr(self._requests, "own", None)
+        if request is None:
+            request = self._requests.own = self._compiled.create_infer_request()
+        request.infer({0: pixels}, share_inputs=True)
+        return [tensor.data.copy() for tensor in request.output_tensors]
 
     def close(self) -> None:
+        self._requests = threading.local()
         self._compiled = None

@@ -95,6 +95,8 @@ def settings_of(options: Mapping[str, Any] | None) -> dict[str, Any]:
         low, high = _RANGES[name]
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
             raise RecipeError(f"{name} of the dense head must lie between {low} and {high}; got {value!r}")
+        if isinstance(low, int) and not float(value).is_integer():
+            raise RecipeError(f"{name} of the dense head must be a whole number; got {value!r}")
     return {**DEFAULTS, **(options or {})}
 
 

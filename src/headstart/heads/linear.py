@@ -9,6 +9,7 @@ until the out-of-fold loss has risen twice. The scaling is folded into the kerne
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -50,21 +51,54 @@ def fit(data: HeadData, *, options: Mapping[str, Any] | None = None, progress: A
         A head of one softmax layer with out-of-fold accuracy and loss.
     """
     del progress  # for heads that are trained by epochs
-    strengths = _strengths(options or {})
     rows = _sample(data)
-    chosen, table, out_of_fold, start = _search(data, rows, strengths)
-    if len(rows) < len(data.labels):
-        problem = _Problem(data.features, data.labels, data.classes, None)
-        weights, _ = problem.solve(chosen, start)
-        layer = problem.layer(weights, 0)
-        probabilities = None
-    else:
-        layer, probabilities = start, out_of_fold
-    best = next(row for row in table if row["strength"] == chosen)
-    return Head(
-        NAME, (layer,), best["accuracy"], best["loss"], probabilities, None, tuple(table),
-        {"strength": chosen, "solver": "L-BFGS-B"},
+    found = cross_validate(
+        data.features if len(rows) == len(data.features) else data.features[rows], data.labels[rows],
+        data.folds[rows], classes=data.classes, strengths=_strengths(options or {}),
     )  # fmt: skip
+    problem = _Problem(data.features, data.labels, data.classes, None)
+    weights, _ = problem.solve(found.strength, found.start, tolerance=1e-5)
+    best = next(row for row in found.table if row["strength"] == found.strength)
+    return Head(
+        NAME, (problem.layer(weights),), best["accuracy"], best["loss"],
+        found.out_of_fold if len(rows) == len(data.labels) else None, None, found.table,
+        {"strength": found.strength, "solver": "L-BFGS-B"},
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """The search for a strength: what was best, and each picture's probabilities from a fit that did not see it."""
+
+    strength: float
+    table: tuple[dict[str, float], ...]
+    out_of_fold: np.ndarray
+    start: np.ndarray
+
+
+def cross_validate(
+    features: np.ndarray, labels: np.ndarray, folds: np.ndarray, *, classes: int,
+    strengths: tuple[float, ...] = STRENGTHS,
+) -> CrossValidation:  # fmt: skip
+    """The strength of least out-of-fold loss, from the strongest on until the loss has risen twice."""
+    problem = _Problem(features, labels, classes, folds)
+    table: list[dict[str, float]] = []
+    best, least, start, worse = None, np.inf, None, 0
+    for strength in strengths:
+        start, logits = problem.solve(strength, start, tolerance=1e-3)
+        probabilities = problem.out_of_fold(logits)
+        loss = log_loss(probabilities, labels)
+        accuracy = float((probabilities.argmax(axis=1) == labels).mean())
+        table.append({"strength": strength, "accuracy": accuracy, "loss": loss})
+        worse = worse + 1 if loss >= least else 0
+        if loss < least:
+            least = loss
+            best = (strength, probabilities, start[:, -1:])
+        if worse == 2:
+            break
+    if best is None:
+        raise ValueError(f"the features or the labels hold numbers that cannot be fitted. Received: losses={table}")
+    return CrossValidation(best[0], tuple(table), best[1], best[2])
 
 
 def _sample(data: HeadData) -> np.ndarray:
@@ -73,33 +107,6 @@ def _sample(data: HeadData) -> np.ndarray:
     if count <= _CHOOSE_FROM:
         return np.arange(count)
     return np.sort(np.random.default_rng(data.seed).choice(count, _CHOOSE_FROM, replace=False))
-
-
-def _search(
-    data: HeadData, rows: np.ndarray, strengths: tuple[float, ...]
-) -> tuple[float, list[dict[str, float]], np.ndarray, Any]:
-    """The strength of least out-of-fold loss, the table, its out-of-fold probabilities, its fit on all rows."""
-    labels, folds = data.labels[rows], data.folds[rows]
-    features = data.features if len(rows) == len(data.features) else data.features[rows]
-    problem = _Problem(features, labels, data.classes, folds)
-    table: list[dict[str, float]] = []
-    best: tuple[float, float, np.ndarray, Layer] | None = None
-    start, worse = None, 0
-    for strength in strengths:
-        start, logits = problem.solve(strength, start)
-        probabilities = problem.out_of_fold(logits)
-        loss = log_loss(probabilities, labels)
-        accuracy = float((probabilities.argmax(axis=1) == labels).mean())
-        table.append({"strength": strength, "accuracy": accuracy, "loss": loss})
-        if best is None or loss < best[0]:
-            best, worse = (loss, strength, probabilities, problem.layer(start, problem.fits - 1)), 0
-        else:
-            worse += 1
-            if worse == 2:
-                break
-    if best is None:
-        raise ValueError(f"no strength to choose from. Received: strengths={strengths}")
-    return best[1], table, best[2], best[3]
 
 
 class _Problem:
@@ -116,10 +123,11 @@ class _Problem:
             self.used[folds == fold, column] = 0
         self.used /= self.used.sum(axis=0)
         self.held_out = held_out
-        self.mean, self.deviation = _moments(features)
-        keep = features.size * 4 <= _KEEP_BYTES
-        self.features = self._standardised(features) if keep else features
-        self.kept = keep
+        self.kept = features.size * 4 <= _KEEP_BYTES
+        self.features = np.asarray(features, np.float32) if self.kept else features
+        self.mean, self.deviation = _moments(self.features)
+        if self.kept:
+            self.features = self._standardised(self.features)
         self.targets = np.zeros((self.count, classes), np.float32)
         self.targets[np.arange(self.count), labels] = 1
 
@@ -133,9 +141,12 @@ class _Problem:
             block = self.features[rows]
             yield rows, block if self.kept else self._standardised(block)
 
-    def solve(self, strength: float, start: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    def solve(
+        self, strength: float, start: np.ndarray | None, *, tolerance: float
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Weights of shape (dimensions + 1, fits, classes), the last row the biases, and the logits they give."""
         from scipy.optimize import minimize
+        from threadpoolctl import threadpool_limits
 
         shape = (self.dimensions + 1, self.fits, self.classes)
         logits = np.empty((self.count, self.fits, self.classes), np.float32)
@@ -162,9 +173,11 @@ class _Problem:
             return value, gradient.ravel().astype(np.float64)
 
         initial = np.zeros(int(np.prod(shape))) if start is None else start.ravel().astype(np.float64)
-        options = {"maxiter": 200, "maxcor": 10, "gtol": 1e-4, "ftol": 1e-7}
-        result = minimize(value_and_gradient, initial, jac=True, method="L-BFGS-B", options=options)
-        value_and_gradient(result.x)  # so that the logits are those of the solution, not of the last trial
+        options = {"maxiter": 500, "maxcor": 5, "gtol": tolerance, "ftol": tolerance * 1e-3}
+        # A product with so few columns waits for memory: a second thread of linear algebra only spins beside it.
+        with threadpool_limits(1, user_api="blas"):
+            result = minimize(value_and_gradient, initial, jac=True, method="L-BFGS-B", options=options)
+            value_and_gradient(result.x)  # so that the logits are those of the solution, not of the last trial
         return result.x.reshape(shape), logits
 
     def out_of_fold(self, logits: np.ndarray) -> np.ndarray:
@@ -174,10 +187,10 @@ class _Problem:
         column = np.searchsorted(self.held_out, self.folds)
         return softmax(logits[np.arange(self.count), column])
 
-    def layer(self, weights: np.ndarray, fit: int) -> Layer:
-        """One fit as a layer on raw features: the scaling folded in."""
-        kernel = weights[:-1, fit] / self.deviation[:, None]
-        bias = weights[-1, fit] - self.mean @ kernel
+    def layer(self, weights: np.ndarray) -> Layer:
+        """The fit on all rows as a layer on raw features: the scaling folded in."""
+        kernel = weights[:-1, -1] / self.deviation[:, None]
+        bias = weights[-1, -1] - self.mean @ kernel
         return Layer(kernel.astype(np.float32), bias.astype(np.float32), "softmax")
 
 
@@ -185,9 +198,9 @@ def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each feature, chunk by chunk; a constant feature gets deviation 1."""
     total, squares = np.zeros(features.shape[1]), np.zeros(features.shape[1])
     for start in range(0, len(features), _CHUNK):
-        block = np.asarray(features[start : start + _CHUNK], np.float64)
-        total += block.sum(axis=0)
-        squares += np.einsum("ij,ij->j", block, block)
+        block = np.asarray(features[start : start + _CHUNK], np.float32)
+        total += block.sum(axis=0, dtype=np.float64)
+        squares += np.einsum("ij,ij->j", block, block, dtype=np.float64)
     mean = total / len(features)
     deviation = np.sqrt(np.maximum(squares / len(features) - mean**2, 0))
     deviation[deviation < 1e-6 * (np.abs(mean) + 1e-6)] = 1

@@ -1,0 +1,194 @@
+"""Measure what the README claims, side by side in one run, and write bench/RESULTS.md.
+
+    python bench/run.py [--shared ../shared] [--rounds 3] [--only NAME ...]
+
+Whole processes are timed from the outside, rival and headstart in turn, so that a machine that slows down slows both;
+ratios are taken round by round, and the table shows the median with the lowest and the highest.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PYTHON = sys.executable
+HEADSTART = str(Path(sys.executable).parent / "headstart")
+WEIGHTS = "weights/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_160_no_top.h5"
+
+
+def timed(command, cache=None):
+    """(seconds, peak MB of the largest process, standard output) of a whole process."""
+    environment = dict(os.environ)
+    if cache is not None:
+        environment["HEADSTART_CACHE"] = str(cache)
+    start = time.perf_counter()
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    seconds = time.perf_counter() - start
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return seconds, done.stdout
+
+
+def peak_mb(command, cache):
+    """Peak resident memory of the process itself, in MB, as the operating system counts it."""
+    code = (
+        "import os, sys, resource, subprocess\n"
+        "pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)])\n"
+        "_, status, usage = os.wait4(pid, 0)\n"
+        "print(status, usage.ru_maxrss)\n"
+    )
+    _, out = timed([PYTHON, "-c", code, *map(str, command)], cache)
+    status, kilobytes = map(int, out.split())
+    if status:
+        sys.exit(f"{command} ended with {status}")
+    return kilobytes * (1 if sys.platform != "darwin" else 1 / 1024) / 1024
+
+
+def spread(values, form):
+    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
+
+
+def speed(shared, rounds, work):
+    """The tutorial against headstart: cold, and warm with another head; a fixed cut as the tutorial's, and automatic."""
+    photos, weights = shared / "data/cats_vs_dogs", shared / WEIGHTS
+    common = [HEADSTART, "train", photos, "--source", "mobilenetv2", "--weights", weights, "--image-size", "160", "--json"]
+    kinds = {"fixed": ["--cut", "out_relu", "--pooling", "avg"], "auto": []}
+    rival, times, accuracy = [], {f"{k} {t}": [] for k in kinds for t in ("cold", "warm")}, {}
+    for number in range(rounds):
+        seconds, out = timed([PYTHON, HERE / "rivals/keras_tutorial.py", photos, weights, work / "rival.keras"])
+        rival.append(seconds)
+        accuracy["tutorial"] = json.loads(out.splitlines()[-1])["accuracy"]
+        for kind, options in kinds.items():
+            cache = work / f"cache-{kind}-{number}"
+            for run, seed in (("cold", "0"), ("warm", "1")):
+                command = [*common, *options, "--seed", seed, "-o", work / "model.keras"]
+                seconds, out = timed(command, cache)
+                times[f"{kind} {run}"].append(seconds)
+                accuracy[f"{kind} {run}"] = json.loads(out)["accuracy"]["value"]
+            shutil.rmtree(cache)
+        print(f"round {number + 1}: rival {rival[-1]:.1f} s, " + ", ".join(f"{k} {v[-1]:.2f} s" for k, v in times.items()), file=sys.stderr)
+    rows = [("Keras tutorial, whole process", f"{spread(rival, '.1f')} s", f"accuracy {accuracy['tutorial']:.3f}")]
+    names = {"fixed": "the tutorial's cut and pooling", "auto": "all choices automatic"}
+    for key, values in times.items():
+        kind, run = key.split()
+        ratios = [slow / fast for slow, fast in zip(rival, values, strict=True)]
+        what = "nothing cached" if run == "cold" else "features cached, another seed"
+        rows.append((
+            f"headstart, {names[kind]}, {what}", f"{spread(values, '.2f')} s",
+            f"{spread(ratios, '.1f')} × faster, accuracy {accuracy[key]:.3f}",
+        ))
+    return "Whole processes, cats_vs_dogs 2,000 + 1,000, MobileNetV2 at 160 px", rows
+
+
+def extraction(shared, rounds, work):
+    """The feature pass against its bound."""
+    command = [PYTHON, HERE / "extraction.py", shared / "data/cats_vs_dogs", shared / WEIGHTS, str(max(5, rounds))]
+    _, out = timed(command, work / "cache-extraction")
+    f = json.loads(out)
+    rows = [
+        ("trunk alone", f"{f['trunk']:.0f} pictures/s", "all cores"),
+        ("read and decode alone", f"{f['decode']:.0f} pictures/s", "one thread"),
+        ("the whole pass, all block ends, stored", f"{f['pass']:.0f} pictures/s",
+         f"{f['share']:.3f} ({f['share_low']:.3f} to {f['share_high']:.3f}) of the bound"),
+    ]  # fmt: skip
+    return "Feature extraction against 1 / (1/trunk + decode seconds/cores)", rows
+
+
+def startup(_shared, rounds, _work):
+    """`headstart --help` and `import headstart`, against an interpreter that does nothing."""
+    times = {"python -c pass": [], "import headstart": [], "headstart --help": []}
+    for _ in range(max(7, rounds)):
+        times["python -c pass"].append(timed([PYTHON, "-c", "pass"])[0])
+        times["import headstart"].append(timed([PYTHON, "-c", "import headstart"])[0])
+        times["headstart --help"].append(timed([HEADSTART, "--help"])[0])
+    return "Starting", [(name, f"{spread(values, '.3f')} s", "whole process") for name, values in times.items()]
+
+
+def memory(shared, _rounds, work):
+    """Peak memory of training on 2,000 and on 20,000 pictures, cold."""
+    peaks = {}
+    for count in (2_000, 20_000):
+        folder = work / f"many-{count}"
+        timed([PYTHON, HERE / "many.py", shared / "data/cats_vs_dogs", folder, str(count)])
+        command = [HEADSTART, "train", folder, "--source", "mobilenetv2", "--weights", shared / WEIGHTS, "--image-size", "160",
+                   "-o", work / "many.keras"]  # fmt: skip
+        peaks[count] = peak_mb(command, work / "cache-many")
+        shutil.rmtree(folder)
+    rows = [(f"{count:,} pictures", f"{peak:.0f} MB", "") for count, peak in peaks.items()]
+    rows.append(("difference", f"{peaks[20_000] - peaks[2_000]:.0f} MB", ""))
+    return "Peak resident memory of headstart train, nothing cached", rows
+
+
+def accuracy(shared, _rounds, work):
+    """Everything automatic, with the embedded default source."""
+    rows = []
+    for name in ("cats_vs_dogs", "trashnet6"):
+        command = [HEADSTART, "train", shared / "data" / name, "-o", work / "model.keras", "--json"]
+        seconds, out = timed(command, work / "cache-accuracy")
+        r = json.loads(out)
+        a = r["accuracy"]
+        rows.append((
+            f"{name}, everything automatic ({r['source']})", f"{a['value']:.3f} ({a['low']:.3f} to {a['high']:.3f}), n = {a['n']:,}",
+            f"{a['split']}, cut {r['cut']}, {r['pooling']}, {seconds:.1f} s",
+        ))  # fmt: skip
+    seconds, out = timed([HEADSTART, "demo", "-o", work / "demo.keras", "--json"], work / "cache-accuracy")
+    r = json.loads(out)
+    a = r["accuracy"]
+    rows.append((
+        f"headstart demo, textile ({r['source']})", f"{a['value']:.3f} ({a['low']:.3f} to {a['high']:.3f}), n = {a['n']:,}",
+        f"{a['split']}, cut {r['cut']}, {r['pooling']}, {seconds:.1f} s",
+    ))  # fmt: skip
+    return "Accuracy on pictures that no choice has seen, 95 % Wilson intervals", rows
+
+
+MEASUREMENTS = {f.__name__: f for f in (speed, extraction, startup, memory, accuracy)}
+
+
+def machine():
+    try:
+        model = next(line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.processor()
+    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    versions = ", ".join(
+        f"{name} {importlib.metadata.version(name)}"
+        for name in ("headstart", "keras", "openvino", "tensorflow-cpu", "numpy", "scipy", "pillow")
+        if any(True for _ in importlib.metadata.distributions(name=name))
+    )
+    return f"{model}, {os.cpu_count()} cores, {gib:.0f} GiB, no GPU used; Python {platform.python_version()}; {versions}."
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", type=Path, default=HERE.parent.parent / "shared", help="folder with data/ and weights/")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=MEASUREMENTS, default=list(MEASUREMENTS))
+    parser.add_argument("--output", type=Path, default=HERE / "RESULTS.md")
+    given = parser.parse_args()
+    if not (given.shared / "data/cats_vs_dogs").is_dir():
+        sys.exit(f"{given.shared} has no data/cats_vs_dogs: give the folder with the pictures by --shared")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    parts = ["# Results", "", f"Written by `python bench/run.py --rounds {given.rounds}`"
+             f"{'' if given.only == list(MEASUREMENTS) else ' --only ' + ' '.join(given.only)}. {machine()}",
+             "Medians, with the lowest and the highest round in brackets."]  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="headstart-bench-") as folder:
+        for name in given.only:
+            title, rows = MEASUREMENTS[name](given.shared, given.rounds, Path(folder))
+            parts += ["", f"## {title}", "", "| what | figure | |", "|---|---|---|"]
+            parts += [f"| {a} | {b} | {c} |" for a, b, c in rows]
+            print("\n".join(parts[-len(rows) - 5 :]), file=sys.stderr)
+    given.output.write_text("\n".join(parts) + "\n")
+
+
+if __name__ == "__main__":
+    main()

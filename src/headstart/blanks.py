@@ -1,0 +1,64 @@
+"""The worker's side of a classifier file: the whole model, trunk and head, saved before there is a head.
+
+Which numbers the head will have is not known yet, so it is saved with marks in their place, and where the marks lie in
+the archive is noted beside them for `classifier_file.fill`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from typing import Any
+
+import numpy as np
+
+from headstart.classifier_file import PLACES, WEIGHTS
+from headstart.compiling import pooled, source_model
+from headstart.files import atomic_path
+
+
+def make_blank(path: str, spec: dict[str, Any], cut: str, *, pooling: str, head: list[dict[str, Any]]) -> None:
+    """Build trunk and head as one plain Keras model, save it, and note where the head's numbers lie in it."""
+    import keras
+
+    source = source_model(spec)
+    values = pooled(source.get_layer(cut).output, pooling)
+    dense = []
+    for number, layer in enumerate(head):
+        if layer["dropout"]:
+            values = keras.layers.Dropout(layer["dropout"], name=f"head_dropout_{number + 1}")(values)
+        last = number == len(head) - 1
+        name = "predictions" if last else f"head_dense_{number + 1}"
+        dense.append(keras.layers.Dense(layer["units"], activation=layer["activation"], name=name))
+        values = dense[-1](values)
+    model = keras.Model(source.inputs, values, name="classifier")
+    draws = np.random.default_rng(0)
+    marks = []
+    for layer in dense:
+        marks.append([draws.random(tuple(weight.shape), np.float32) for weight in layer.weights])
+        layer.set_weights(marks[-1])
+    with atomic_path(path) as temporary:
+        model.save(temporary)
+        with zipfile.ZipFile(temporary) as archive:
+            places = _places(archive.read(WEIGHTS), marks)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.writestr(PLACES, json.dumps(places))
+
+
+def _places(weights: bytes, marks: list[list[np.ndarray]]) -> list[list[str]]:
+    """Where each of the marked arrays lies in the weight file: by value, since Keras makes up the names."""
+    import h5py
+
+    wanted = {(number, index): mark for number, layer in enumerate(marks) for index, mark in enumerate(layer)}
+    found: dict[tuple[int, int], str] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            for key, mark in wanted.items():
+                if key not in found and item.shape == mark.shape and np.array_equal(item[...], mark):
+                    found[key] = name
+
+    with h5py.File(io.BytesIO(weights), "r") as store:
+        store.visititems(visit)
+    return [[found[number, index] for index in range(len(layer))] for number, layer in enumerate(marks)]
