@@ -30,7 +30,7 @@ from headstart.splits import folds
 from headstart.splitting import keys, split, together
 from headstart.store import Store
 from headstart.train import train as run
-from headstart.worker import lazy
+from headstart.worker import building_backend, lazy
 
 Photos = str | os.PathLike[str] | Dataset
 
@@ -134,7 +134,7 @@ def features(
     wanted = trunk.spec(source, image_size=image_size, weights=weights, cuts=cuts, pooling=pooling)
     store = Store()
     try:
-        with lazy("openvino") as worker:
+        with lazy(building_backend()) as worker:
             found = extract(dataset, trunk.prepare(wanted, worker), store, progress=progress)
     except BaseException:
         store.close()

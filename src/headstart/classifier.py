@@ -22,7 +22,7 @@ from headstart.heads import Head, Layer, apply
 from headstart.splitting import final_split
 from headstart.store import Store
 from headstart.trunk import Output, Trunk, prepare_classifier
-from headstart.worker import lazy
+from headstart.worker import building_backend, lazy
 
 AT_ONCE = 512
 """Pictures that `predict` reads ahead of what it has answered."""
@@ -90,7 +90,7 @@ class Classifier:
         path = Path(path)
         facts = classifier_file.read_facts(path)
         height, width = facts["image_size"]
-        with lazy("openvino") as worker:
+        with lazy(building_backend()) as worker:
             trunk = prepare_classifier(path, (height, width), worker).result()
         layers = _stored_head(trunk)
         if layers[-1].bias.size != len(facts["classes"]):

@@ -26,7 +26,7 @@ from headstart.result import TrainResult, facts_of
 from headstart.splits import folds, groups_of
 from headstart.splitting import final_split, split
 from headstart.store import Store
-from headstart.worker import lazy
+from headstart.worker import building_backend, lazy
 
 
 def train(
@@ -62,7 +62,7 @@ def train(
     )  # fmt: skip
     dataset = photos if isinstance(photos, Dataset) else Dataset.open(photos)
     shape = head_module.shape(len(dataset.classes), recipe.head_options)
-    with lazy("openvino") as worker, Store() as store:
+    with lazy(building_backend()) as worker, Store() as store:
         pending = trunk.prepare(wanted, worker)
         dataset = split(dataset.digested(), holdout=recipe.holdout, seed=recipe.seed)
         features = extract(dataset, pending, store, progress=lambda done, total: progress("features", done, total))
