@@ -13,7 +13,7 @@
 | `small_trunk`      | session  | the compiled trunk of `small_source`: three cuts, avg and max, f32
 | `tiny_dataset`     | session  | `tiny_pictures` as a `Dataset` that is hashed
 | `f32`              | function | features and predictions of this test are computed in f32
-| `trained`          | session  | `tiny_pictures` trained with `small_source`, f32: result, `.model` and `.report` written
+| `trained`          | session  | `tiny_pictures` trained with `small_source` in f32; `.model` and `.report` are written
 """
 
 from __future__ import annotations

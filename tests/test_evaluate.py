@@ -69,8 +69,8 @@ def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy():
 
 
 def test_certain_answers_fall_in_the_last_bin():
-    evaluation = score(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 1]), ("a", "b"), split="test")
-    assert evaluation.calibration_error == 0
+    evaluation = score(np.array([[1.0, 0.0], [0.95, 0.05]]), np.array([1, 0]), ("a", "b"), split="test")
+    assert evaluation.calibration_error == pytest.approx(0.975 - 0.5), "one bin of two answers"
 
 
 def test_no_pictures_give_no_figures():

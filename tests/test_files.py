@@ -20,6 +20,8 @@ def test_a_file_appears_whole(tmp_path):
         assert path.suffix == ".keras"
         path.write_bytes(b"first")
         assert not (tmp_path / "new" / "a.keras").exists()
+        made = path.stat().st_ino
+    assert (tmp_path / "new" / "a.keras").stat().st_ino == made, "renamed, not copied"
     assert (tmp_path / "new" / "a.keras").read_bytes() == b"first"
     assert names(tmp_path / "new") == ["a.keras"]
 
@@ -28,9 +30,14 @@ def test_a_file_appears_whole(tmp_path):
 def test_a_failure_leaves_the_old_file_whole_and_nothing_beside_it(tmp_path, failure):
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(failure), atomic_path(target) as path:
-        path.write_text("half")
-        raise failure
+
+    def write_half():
+        with atomic_path(target) as path:
+            path.write_text("half")
+            raise failure
+
+    with pytest.raises(failure):
+        write_half()
     assert target.read_text() == "old"
     assert names(tmp_path) == ["a.txt"]
 
@@ -64,9 +71,14 @@ def test_a_folder_appears_whole(tmp_path):
 
 
 def test_a_failure_leaves_no_folder(tmp_path):
-    with pytest.raises(ValueError, match="no"), atomic_folder(tmp_path / "made") as folder:
-        (folder / "a").write_text("half")
-        raise ValueError("no")
+
+    def write_half():
+        with atomic_folder(tmp_path / "made") as folder:
+            (folder / "a").write_text("half")
+            raise ValueError("half done")
+
+    with pytest.raises(ValueError, match="half done"):
+        write_half()
     assert names(tmp_path) == []
 
 
@@ -110,7 +122,7 @@ def test_whether_a_file_can_be_written_is_known_before(tmp_path):
 
 
 def test_a_folder_that_may_not_be_written_to_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(os, "access", lambda *_: False)
     assert f"may not write in {tmp_path}" in why_not_writable(tmp_path / "new" / "a.html")
 
 
@@ -129,9 +141,8 @@ def test_a_files_digest_is_that_of_its_bytes(tmp_path):
     assert file_digest(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
-)  # fmt: skip
+LEAVES = st.none() | st.booleans() | st.integers() | st.text()
+JSON = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
 
 
 @given(st.dictionaries(st.text(), JSON), st.randoms())

@@ -256,7 +256,7 @@ def test_dense_is_decided_by_its_seed():
     assert not np.array_equal(runs[0].layers[0].kernel, runs[2].layers[0].kernel)
 
 
-@pytest.mark.parametrize("call", [dense.fit, lambda data, options: dense.shape(2, options)])
+@pytest.mark.parametrize("call", [dense.fit, lambda _, options: dense.shape(2, options)])
 def test_dense_without_tensorflow_names_the_extra(call, monkeypatch):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(
@@ -297,7 +297,7 @@ def test_an_option_that_is_unknown_or_out_of_range_is_refused(module, options, m
 @pytest.mark.parametrize("name", heads.names())
 def test_a_head_has_what_the_house_asks_of_it(name):
     module = heads.find(name)
-    assert module.NAME == name
+    assert name == module.NAME
     assert module.SUMMARY
     if name != "dense" or importlib.util.find_spec("tensorflow"):
         shape = module.shape(5, {})
@@ -307,7 +307,7 @@ def test_a_head_has_what_the_house_asks_of_it(name):
 
 
 def test_an_unknown_head_gets_the_near_match():
-    with pytest.raises(RecipeError, match="unknown head 'liner'; expected dense or linear. Did you mean linear?"):
+    with pytest.raises(RecipeError, match=r"unknown head 'liner'; expected dense or linear. Did you mean linear?"):
         heads.find("liner")
 
 
@@ -372,9 +372,7 @@ def test_log_loss():
 def test_an_untrained_head_is_near_chance_and_decided_by_its_seed():
     data = blobs(900, 40, classes=3)
     scaled = (data.features - data.features.mean(axis=0)) / data.features.std(axis=0)
-    accuracies = [
-        (apply(untrained(40, 3, seed), scaled).argmax(axis=1) == data.labels).mean() for seed in range(20)
-    ]
+    accuracies = [(apply(untrained(40, 3, seed), scaled).argmax(axis=1) == data.labels).mean() for seed in range(20)]
     assert np.mean(accuracies) == pytest.approx(1 / 3, abs=0.15)
     kernel = untrained(40, 3, 5)[0].kernel
     np.testing.assert_array_equal(kernel, untrained(40, 3, 5)[0].kernel)

@@ -38,7 +38,7 @@ def test_what_is_not_given_takes_its_default():
 
 
 def test_an_unknown_field_is_refused_with_its_near_match():
-    with pytest.raises(RecipeError, match="no field 'hed'; it has source, .* Did you mean head?"):
+    with pytest.raises(RecipeError, match=r"no field 'hed'; it has source, .* Did you mean head?"):
         Recipe.from_dict({"hed": "linear"})
 
 

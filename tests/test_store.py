@@ -26,10 +26,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from headstart import store as store_module
-from headstart.store import DEFAULT_LIMIT, Space, Store, size_limit, store_path
+from headstart.store import DEFAULT_LIMIT, PAGE, Space, Store, size_limit, store_path
 
 DIMENSIONS = 48
-SPACE = Space("context", (("first", 16), ("second", 32)), "a label")
+SPACE = Space("context", (("first", 512), ("second", 1024)), "a label")
 OTHER = Space("another context", SPACE.outputs)
 
 
@@ -127,13 +127,13 @@ def test_a_changed_key_has_no_answer(
 
 
 def test_spaces_that_hold_what_is_wanted_come_smallest_first(path: Path) -> None:
-    small = Space("context", (("second", 32),))
-    apart = Space("context", (("first", 16), ("third", 32)))
+    small = Space("context", (("second", 1024),))
+    apart = Space("context", (("first", 512), ("third", 32)))
     with Store(path) as store:
         for space in (SPACE, small, apart, OTHER):
             assert store.write(space, rows(0, 1, space))
-        assert store.spaces_with("context", [("second", 32)]) == [small, SPACE]
-        assert store.spaces_with("context", [("second", 32), ("first", 16)]) == [SPACE]
+        assert store.spaces_with("context", [("second", 1024)]) == [small, SPACE]
+        assert store.spaces_with("context", [("second", 1024), ("first", 512)]) == [SPACE]
         assert store.spaces_with("context", [("second", 31)]) == []
 
 
@@ -269,7 +269,7 @@ def fill(store: Store) -> int:
 
 def test_a_full_disk_ends_writing_not_reading(path: Path, clock: SimpleNamespace) -> None:
     with Store(path) as store:
-        with small_files(400_000):
+        with small_files(4_000_000):
             kept = fill(store)
             assert kept > 0
             assert store.trouble is not None
@@ -278,6 +278,15 @@ def test_a_full_disk_ends_writing_not_reading(path: Path, clock: SimpleNamespace
             assert right(store, kept + 100) == kept
         assert store.write(SPACE, rows(kept, kept + 100))
         assert right(store, kept + 100) == kept + 100
+
+
+def test_a_use_that_cannot_be_noted_is_no_trouble(path: Path, clock: SimpleNamespace) -> None:
+    with Store(path) as store:
+        store.write(SPACE, rows(0, 50))
+        store._connection.execute("PRAGMA query_only = 1")
+        clock.now += 10_000
+        assert right(store, 50) == 50
+        assert store.trouble is None
 
 
 def test_a_really_full_disk(tmp_path: Path) -> None:
@@ -383,7 +392,7 @@ def flipped_head(path: Path, draws: random.Random) -> None:
     """In the page that holds the header and the schema; without the log, which has that page too."""
     log_removed(path, draws)
     data = bytearray(path.read_bytes())
-    data[draws.randrange(100) if draws.random() < 0.5 else draws.randrange(4096)] ^= 1 << draws.randrange(8)
+    data[draws.randrange(100) if draws.random() < 0.5 else draws.randrange(PAGE)] ^= 1 << draws.randrange(8)
     path.write_bytes(data)
 
 
@@ -401,8 +410,8 @@ def log_removed(path: Path, draws: random.Random) -> None:
 
 def pages_swapped(path: Path, draws: random.Random) -> None:
     data = bytearray(path.read_bytes())
-    one, two = (4096 * draws.randrange(1, len(data) // 4096) for _ in range(2))
-    data[one : one + 4096], data[two : two + 4096] = data[two : two + 4096], data[one : one + 4096]
+    one, two = (PAGE * draws.randrange(1, len(data) // PAGE) for _ in range(2))
+    data[one : one + PAGE], data[two : two + PAGE] = data[two : two + PAGE], data[one : one + PAGE]
     path.write_bytes(data)
 
 
@@ -441,6 +450,22 @@ def test_what_is_no_store_is_moved_aside_and_begun_anew(path: Path, content: byt
     with Store(path) as store:
         assert store.trouble is None
         assert right(store, 20) == 20
+
+
+def test_a_new_store_does_not_find_the_old_ones_log(sound: Path, tmp_path: Path) -> None:
+    path = tmp_path / "copy" / "features.sqlite"
+    shutil.copytree(sound, path.parent)
+    data = path.read_bytes()
+    path.write_bytes(b"\xff" * len(data))
+    Path(f"{path}-wal").write_bytes(Path(f"{path}-wal").read_bytes()[: 32 + 24 + PAGE])  # one whole page: the first
+    with Store(path) as store:
+        assert store.trouble is not None
+        assert store._connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert store.sizes()["spaces"] == []
+        assert store.write(SPACE, rows(0, 50))
+        assert right(store, 300) == 50
+    with Store(path) as store:
+        assert right(store, 300) == 50
 
 
 def test_a_store_of_another_layout_is_begun_anew(path: Path) -> None:
@@ -517,8 +542,8 @@ def test_damage_met_by_two_stores_is_cleared_once(path: Path) -> None:
         first.write(SPACE, rows(0, 2000))
         first._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         with open(path, "rb+") as handle:  # in place, as a failing disk does it
-            handle.seek(4096)
-            handle.write(b"\xff" * (path.stat().st_size - 4096))
+            handle.seek(PAGE)
+            handle.write(b"\xff" * (path.stat().st_size - PAGE))
         for store in (first, second):
             store._connection.execute("PRAGMA cache_size = 0")
         assert first.write(SPACE, rows(0, 50)) or first.write(SPACE, rows(0, 50))

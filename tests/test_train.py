@@ -138,7 +138,12 @@ def test_bad_pictures_are_counted_named_and_passed_over(copy, recipe, tmp_path):
     assert result.images()["skipped"] == 4
     told = result.as_dict()
     named = {row["file"].rstrip("/"): row["reason"] for row in told["skipped"]}
-    assert set(named) == {f"local/{victims[0].name}", f"local/{victims[1].name}", "global/notes.jpg", "global/folder.jpg"}
+    assert set(named) == {
+        f"local/{victims[0].name}",
+        f"local/{victims[1].name}",
+        "global/notes.jpg",
+        "global/folder.jpg",
+    }
     assert all(named.values())
     assert sum(told["images"][split] for split in ("train", "test")) == 46
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
@@ -149,7 +154,9 @@ def test_bad_pictures_are_counted_named_and_passed_over(copy, recipe, tmp_path):
 def test_too_many_bad_pictures_are_refused(copy, recipe):
     for path in sorted((copy / "local").iterdir())[:10]:
         path.write_text("no picture")
-    with pytest.raises(PhotosError, match="10 of 48 pictures cannot be read, .*20% that --max-bad allows.\nFor example") as caught:
+    with pytest.raises(
+        PhotosError, match=r"10 of 48 pictures cannot be read, .*20% that --max-bad allows.\nFor example"
+    ) as caught:
         train(copy, recipe)
     assert len(str(caught.value).splitlines()) <= 3
     put_up_with = Recipe(**{**recipe.as_dict(), "image_size": (64, 64), "max_bad": 0.3})
@@ -256,11 +263,13 @@ def test_a_dense_head_ends_in_the_model_with_its_history(tiny_pictures, recipe, 
     pytest.importorskip("tensorflow", reason="TensorFlow is not installed: pip install 'headstart[cpu]'")
     from headstart.classifier import Classifier
 
-    dense = Recipe(**{**recipe.as_dict(), "image_size": (64, 64), "head": "dense", "head_options": {"units": 8, "epochs": 3}})
+    dense = Recipe(
+        **{**recipe.as_dict(), "image_size": (64, 64), "head": "dense", "head_options": {"units": 8, "epochs": 3}}
+    )
     told = []
     result = train(
         tiny_pictures, dense, output=tmp_path / "a.keras", report=tmp_path / "a.html",
-        progress=lambda stage, done, total: told.append((stage, done)),
+        progress=lambda stage, done, _: told.append((stage, done)),
     )  # fmt: skip
     history = result.as_dict()["history"]
     assert {len(values) for values in history.values()} == {3}
@@ -295,7 +304,7 @@ def test_a_place_that_cannot_be_written_is_refused_first(tiny_pictures, recipe, 
     def never(*_):
         raise AssertionError("work had begun")
 
-    with pytest.raises(ModelFileError, match="ends in .keras"):
+    with pytest.raises(ModelFileError, match=r"ends in \.keras"):
         train(tiny_pictures, recipe, output=tmp_path / "a.h5", progress=never)
     with pytest.raises(ModelFileError, match="is not a folder"):
         train(tiny_pictures, recipe, output=tmp_path / "file" / "a.keras", progress=never)
@@ -307,7 +316,9 @@ def test_a_dense_head_without_tensorflow_is_refused_before_any_work(tiny_picture
     import importlib.util
 
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "tensorflow" else find(name, *rest))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "tensorflow" else find(name, *rest)
+    )
 
     def never(*_):
         raise AssertionError("work had begun")

@@ -33,6 +33,7 @@ FINALISTS = 4
 """Candidates that are scored a second time, at most."""
 STRENGTHS = (0.003, 0.03, 0.3)
 """Ridge strengths, as shares of the mean eigenvalue of the features' covariance."""
+_LEAST = 1e-6  # for a cut that says the same of every picture: its eigenvalues are all zero
 
 
 @dataclass(frozen=True)
@@ -239,7 +240,7 @@ def _primal(
     from scipy.linalg import cho_factor, solve_triangular
 
     gram = X.T @ X
-    unit = np.trace(gram) / len(gram)
+    unit = max(np.trace(gram) / len(gram), _LEAST)
     for strength in strengths:
         factor, _ = cho_factor(gram + np.eye(len(gram), dtype=np.float32) * strength * unit, lower=True)
         whitened = solve_triangular(factor, X.T, lower=True, check_finite=False)
@@ -261,7 +262,7 @@ def _dual(
     from scipy.linalg import cho_factor, cho_solve
 
     kernel = X @ X.T
-    unit = np.trace(kernel) / len(kernel)
+    unit = max(np.trace(kernel) / len(kernel), _LEAST)
     identity = np.eye(len(kernel), dtype=np.float32)
     for strength in strengths:
         inverse = cho_solve(cho_factor(kernel + identity * strength * unit, lower=True), identity, check_finite=False)

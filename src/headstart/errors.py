@@ -1,15 +1,15 @@
 """The exception tree. A message says what came, what was expected and what to do.
 
-    HeadstartError                 catch this one to catch all that headstart raises on purpose
-    ├── InputError                 the input or the arguments are at fault: exit status 2
-    │   ├── PhotosError            a folder, table or archive of pictures cannot be used
-    │   ├── PictureError           one picture cannot be read
-    │   ├── SourceError            a source, cut or weight file is unknown or does not fit
-    │   ├── RecipeError            a recipe has a field or a value that headstart does not know
-    │   ├── ModelFileError         a classifier file cannot be used
-    │   ├── DownloadError          a host cannot be reached or sent something else than promised
-    │   └── MissingExtraError      an optional dependency is not installed
-    └── EngineError                the compiled engine or a worker process failed: exit status 1
+HeadstartError                 catch this one to catch all that headstart raises on purpose
+├── InputError                 the input or the arguments are at fault: exit status 2
+│   ├── PhotosError            a folder, table or archive of pictures cannot be used
+│   ├── PictureError           one picture cannot be read
+│   ├── SourceError            a source, cut or weight file is unknown or does not fit
+│   ├── RecipeError            a recipe has a field or a value that headstart does not know
+│   ├── ModelFileError         a classifier file cannot be used
+│   ├── DownloadError          a host cannot be reached or sent something else than promised
+│   └── MissingExtraError      an optional dependency is not installed
+└── EngineError                the compiled engine or a worker process failed: exit status 1
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ class MissingExtraError(InputError):
 
     def __init__(self, what: str, extra: str) -> None:
         self.what, self.extra = what, extra
-        super().__init__(f"{what} needs a package that is not installed here.\nInstall it with: pip install 'headstart[{extra}]'")
+        super().__init__(
+            f"{what} needs a package that is not installed here.\nInstall it with: pip install 'headstart[{extra}]'"
+        )
 
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
         return type(self), (self.what, self.extra)  # the message alone would not make one

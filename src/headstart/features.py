@@ -172,8 +172,9 @@ class _Run:
             engine, trunk = loading.result(), pending.result()
             missing = missing if known else self.missing(trunk, rows)
             wanted = set(missing)
-            decoded = [batch for some, batch in ahead if wanted.intersection(some)]
+            decoded = deque(batch for some, batch in ahead if wanted.intersection(some))
             begun = {row for some, _ in ahead for row in some}
+            del ahead  # or its pixels would stay until the end
             rest = [row for row in missing if row not in begun]
             self._drain(pool, engine, trunk, decoded=decoded, rows=rest, progress=progress, total=len(rows))
         self.store.prune()
@@ -207,7 +208,7 @@ class _Run:
         return _Batch(good, pixels, bad)
 
     def _drain(
-        self, pool: ThreadPoolExecutor, engine: Engine, trunk: Trunk, *, decoded: Sequence[Future[_Batch]],
+        self, pool: ThreadPoolExecutor, engine: Engine, trunk: Trunk, *, decoded: deque[Future[_Batch]],
         rows: Sequence[int], progress: Progress | None, total: int,
     ) -> None:  # fmt: skip
         """Run what is decoded, then the rest: each thread decodes a batch and runs it, so every core stays busy."""
@@ -217,9 +218,10 @@ class _Run:
             return batch, _infer(engine, batch)
 
         before = total - len(rows) - _AHEAD * len(decoded)
+        first = (decoded.popleft() for _ in range(len(decoded)))
         try:
             self._collect(
-                pool, work, itertools.chain(decoded, _in_batches(rows, engine.batch_size)), _space(trunk),
+                pool, work, itertools.chain(first, _in_batches(rows, engine.batch_size)), _space(trunk),
                 window=2 * engine.parallel,
                 tell=lambda done: progress(min(total, max(0, before) + done), total) if progress else None,
             )  # fmt: skip

@@ -92,7 +92,7 @@ def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
                 with open(path, "rb+") as written:
                     os.fsync(written.fileno())
         with suppress(OSError):
-            os.rename(temporary, target)
+            temporary.rename(target)
             _sync_folder(target.parent)
         if not target.is_dir():
             raise OSError(f"cannot put a folder at {target}")

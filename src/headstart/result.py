@@ -112,7 +112,8 @@ class TrainResult:
         return replace(self, report=Path(path))
 
     def __str__(self) -> str:
-        return f"{self.verdict}\n{self.recipe.source} cut at {self.recipe.cut}, {self.recipe.pooling}, {self.head.name} head"
+        recipe = self.recipe
+        return f"{self.verdict}\n{recipe.source} cut at {recipe.cut}, {recipe.pooling}, {self.head.name} head"
 
     def _repr_html_(self) -> str:
         from html import escape

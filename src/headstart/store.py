@@ -26,6 +26,7 @@ from headstart.files import cache_folder
 
 DEFAULT_LIMIT = 10 * 2**30
 USED_RESOLUTION = 600.0  # seconds: how finely "last used" is kept, so that reading seldom writes
+PAGE = 32_768  # bytes: for rows of some kB four times as fast as SQLite's own 4,096 (bench/stores.py)
 _AT_ONCE = 500
 
 _SCHEMA = """
@@ -98,6 +99,7 @@ class Store:
     def _connect(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
         try:
+            connection.execute(f"PRAGMA page_size={PAGE}")
             connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")

@@ -59,7 +59,9 @@ def tell(result: TrainResult) -> report.Report:
         findings=result.findings,
         thumbnails=_finding_thumbnails(result),
         skipped=tuple((dataset.files[row], why) for row, why in sorted(result.features.bad.items())),
-        seconds=report.Seconds(**{name: result.seconds.get(name, 0.0) for name in ("features", "head", "fine_tune", "total")}),
+        seconds=report.Seconds(
+            **{name: result.seconds.get(name, 0.0) for name in ("features", "head", "fine_tune", "total")}
+        ),
         cache=report.Cache(result.features.hits, result.features.misses),
         recipe=recipe.as_dict(),
         provenance=result.classifier.facts["provenance"],

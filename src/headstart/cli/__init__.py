@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import pkgutil
@@ -18,7 +19,7 @@ ORDER = ("demo", "check", "sources", "train", "evaluate", "predict", "cache")
 class _Commands(click.Group):
     """Commands from the files of this folder; each is imported only when it is wanted."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         found = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
         return sorted(found, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
 
@@ -33,8 +34,16 @@ class _Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in self.list_commands(ctx) and not args[0].startswith("-"):
             names = self.list_commands(ctx)
-            raise click.UsageError(f"there is no command {args[0]!r}; there is {', '.join(names)}.{near(args[0], names)}", ctx)
+            known = f"there is no command {args[0]!r}; there is {', '.join(names)}."
+            raise click.UsageError(known + near(args[0], names), ctx)
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # whoever read our output has had enough; click itself would give status 1
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return ctx.exit(0)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -53,9 +62,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; the exit status is 0 done, 2 the input's fault, 1 headstart's own."""
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as leave:
-        sys.exit(leave.exit_code)
+        status = cli.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
@@ -63,20 +70,27 @@ def main() -> None:
         _interrupted()
     except KeyboardInterrupt:
         _interrupted()
-    except BrokenPipeError:  # whoever read our output has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except HeadstartError as error:
         click.echo(f"headstart: {error}", err=True)
         sys.exit(error.exit_status)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _PLACE_AT_FAULT:
+            click.echo(f"headstart: {error.strerror}: {error.filename or 'while writing'}", err=True)
+            sys.exit(2)
         import traceback
 
         traceback.print_exc()
-        click.echo(f"headstart: this is a fault of headstart's own ({type(error).__name__}); please report it.", err=True)
+        said = f"headstart: this is a fault of headstart's own ({type(error).__name__}); please report it."
+        click.echo(said, err=True)
         sys.exit(1)
+    sys.exit(status)
+
+
+_PLACE_AT_FAULT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""What the operating system says where a disk is full or a folder may not be used."""
 
 
 def _interrupted() -> None:
-    click.echo("headstart: interrupted. No result was written; computed features are kept for the next run.", err=True)
+    said = "headstart: interrupted. No half-written file is left; computed features are kept for the next run."
+    click.echo(said, err=True)
     sys.exit(130)

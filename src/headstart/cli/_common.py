@@ -113,7 +113,9 @@ class _Lines:
         self.last[stage] = now
         seconds = now - self.begun[stage]
         rate = f", {done / seconds:,.0f}/s" if seconds > 1 else ""
-        left = f", {(total - done) * seconds / done:,.0f} s left" if total and done and seconds > 1 and done < total else ""
+        left = ""
+        if total and 0 < done < total and seconds > 1:
+            left = f", {(total - done) * seconds / done:,.0f} s left"
         self.write(f"{stage}: {done:,}{f' of {total:,}' if total else ''}{rate}{left}")
 
 
@@ -122,7 +124,5 @@ def open_dataset(photos: str, show: Progress, *, training: bool = True) -> Any:
     from headstart.dataset import Dataset
 
     if "://" in photos:
-        return Dataset.from_url(
-            photos, progress=lambda done, total: show("download", done, total), training=training
-        )
+        return Dataset.from_url(photos, progress=lambda done, total: show("download", done, total), training=training)
     return Dataset.open(photos, training=training)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
 from typing import Any
 
 import click
@@ -15,11 +18,12 @@ def tell(result: Any, *, as_json: bool) -> None:
         _common.print_json(result.as_dict())
         return
     images, seconds, before = result.images(), result.seconds, result.before.accuracy.value
-    click.echo(f"\n{result.verdict}\n")
+    recipe = result.recipe
+    click.echo("\n" + "\n".join(_wrapped(result.verdict)) + "\n")
     parts = ", ".join(f"{count:,} {name}" for name, count in images.items() if count)
     rows = [
         ("pictures", f"{parts}, in {len(result.dataset.classes)} classes"),
-        ("source", f"{result.recipe.source}, cut at {result.recipe.cut}, {result.recipe.pooling} pooled, {result.head.name} head"),
+        ("source", f"{recipe.source}, cut at {recipe.cut}, {recipe.pooling} pooled, {result.head.name} head"),
         ("why this cut", result.choice.why),
         ("before training", f"{before:.1%}"),
         ("accuracy", f"{result.accuracy.value:.1%} ({result.accuracy.low:.1%} to {result.accuracy.high:.1%}),"
@@ -38,4 +42,11 @@ def tell(result: Any, *, as_json: bool) -> None:
         rows.append(("report", str(result.report)))
     width = max(len(name) for name, _ in rows)
     for name, text in rows:
-        click.echo(f"{name:<{width}}  {text}")
+        lines = _wrapped(text, width + 2)
+        click.echo(f"{name:<{width}}  " + f"\n{'':<{width}}  ".join(lines))
+
+
+def _wrapped(text: str, indent: int = 0) -> list[str]:
+    """Lines as wide as the terminal leaves room for; one line where there is none. Paths stay whole."""
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
+    return textwrap.wrap(text, max(room - indent, 20), break_long_words=False, break_on_hyphens=False)

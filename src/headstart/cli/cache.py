@@ -23,7 +23,12 @@ def command() -> None:
 @command.command()
 @_common.as_json
 def show(as_json: bool) -> None:
-    """What is kept, where, and how much of it."""
+    """What is kept, where, and how much of it.
+
+    \b
+    headstart cache show
+    headstart cache show --json
+    """
     from headstart.caching import contents
 
     found = contents()
@@ -43,21 +48,32 @@ def show(as_json: bool) -> None:
 @click.option("--to", "gib", type=click.FloatRange(0), help="GiB of features to keep at most; the limit by default.")
 @_common.as_json
 def prune(gib: float | None, as_json: bool) -> None:
-    """Drop what was used longest ago."""
+    """Drop what was used longest ago.
+
+    \b
+    headstart cache prune            down to the limit
+    headstart cache prune --to 2     down to 2 GiB
+    """
     from headstart.caching import prune as prune_to
 
     done = prune_to(None if gib is None else int(gib * 2**30))
     if as_json:
         _common.print_json(done)
     else:
-        click.echo(f"{done['rows']:,} pictures' features and {done['folders']:,} other entries were dropped; {_size(done['bytes'])} stay.")
+        dropped = f"{done['rows']:,} pictures' features and {done['folders']:,} other entries"
+        click.echo(f"{dropped} were dropped; {_size(done['bytes'])} stay.")
 
 
 @command.command()
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_common.as_json
 def clear(yes: bool, as_json: bool) -> None:
-    """Drop everything; the next run computes it again."""
+    """Drop everything; the next run computes it again.
+
+    \b
+    headstart cache clear
+    headstart cache clear --yes
+    """
     from headstart.caching import clear as clear_all
     from headstart.files import cache_folder
 

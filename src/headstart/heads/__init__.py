@@ -87,7 +87,7 @@ class Head:
 
 def apply(layers: Sequence[Layer], features: np.ndarray) -> np.ndarray:
     """Run dense layers on features in float32, a block of rows at a time."""
-    blocks = [_apply(layers, features[start : start + 4096]) for start in range(0, len(features), 4096)]
+    blocks = [_apply(layers, features[start : start + 1024]) for start in range(0, len(features), 1024)]
     return np.concatenate(blocks) if blocks else np.zeros((0, layers[-1].bias.size), np.float32)
 
 

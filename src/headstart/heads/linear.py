@@ -21,8 +21,8 @@ NAME = "linear"
 SUMMARY = "logistic regression on pooled features; seconds; the default"
 
 STRENGTHS = tuple(float(s) for s in np.logspace(0, -5, 11))
-_CHOOSE_FROM = 6_000  # pictures: enough to place the strength within noise
-_CHUNK = 4096
+_CHOOSE_FROM = 4_000  # pictures: enough to place the strength within noise
+_CHUNK = 2048
 _KEEP_BYTES = 48 * 2**20  # features up to this size are held as float32, larger ones are widened chunk by chunk
 
 

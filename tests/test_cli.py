@@ -1,0 +1,405 @@
+"""The command line: what stands on standard output, what on standard error, and the exit status."""
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from headstart.cli import _common, cli, main
+
+pytestmark = pytest.mark.usefixtures("f32")
+COMMANDS = tuple(cli.list_commands(click.Context(cli)))
+CLASSES = ["global", "local", "nominal"]
+
+
+@pytest.fixture
+def run(monkeypatch, capfd):
+    """Call the command line as `main` does; gives (exit status, standard output, standard error)."""
+
+    def call(*arguments, stdin=""):
+        monkeypatch.setattr(sys, "argv", ["headstart", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", iter(stdin.splitlines(keepends=True)))
+        status = 0
+        try:
+            main()
+        except SystemExit as leave:
+            status = leave.code or 0
+        out, err = capfd.readouterr()
+        return status, out, err
+
+    return call
+
+
+def refused(result, *words):
+    """The input was at fault: status 2, nothing on standard output, a short message without a traceback."""
+    status, out, err = result
+    assert status == 2, err
+    assert out == ""
+    assert "Traceback" not in err
+    message = err[err.index("headstart: ") :] if "headstart: " in err else err
+    assert len(message.strip().splitlines()) <= 4, message
+    for word in words:
+        assert word in message
+    return message
+
+
+SOURCE = ("--source", "mobilenet_0.25", "--weights", "random", "--image-size", "64")
+
+
+# ---- help and names -------------------------------------------------------------------------------------------------
+
+
+def test_the_contracts_commands_are_there():
+    assert {"demo", "check", "sources", "train", "evaluate", "predict", "cache"} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, "cache show", "cache prune", "cache clear"])
+def test_every_help_has_an_example_and_fits_80_columns(name):
+    result = CliRunner().invoke(cli, [*name.split(), "--help"], env={"COLUMNS": "80"}, terminal_width=80)
+    assert result.exit_code == 0
+    assert f"headstart {name}" in result.output.split("\n", 1)[1]
+    assert max(map(len, result.output.splitlines())) <= 80
+    assert "--json" in result.output or name == "cache"
+
+
+def test_the_first_page_shows_the_way():
+    result = CliRunner().invoke(cli, ["-h"])
+    assert all(f"headstart {name}" in result.output for name in ("demo", "check", "train", "predict"))
+    assert all(f"\n  {name} " in result.output for name in COMMANDS)
+
+
+def test_misspelt_words_get_near_matches(run, tiny_pictures, tmp_path):
+    output = tmp_path / "model.keras"
+    refused(run("trian", tiny_pictures), "no command 'trian'", "Did you mean train")
+    refused(run("train", tiny_pictures, "-o", output, "--sorce", "x"), "--sorce", "--source")
+    refused(run("train", tiny_pictures, "-o", output, "--source", "mobilenetv22"), "mobilenetv2")
+    refused(run("train", tiny_pictures, "-o", output, "--head", "liner"), "Did you mean linear?")
+    refused(run("train", tiny_pictures, "-o", output, *SOURCE, "--pooling", "average"), "average", "avg+max")
+    refused(run("train", tiny_pictures, "-o", output, *SOURCE, "--augment", "flip"), "augment 'flip' is not known")
+    refused(run("demo", "--pictures", "textil", "-o", output), "Did you mean textile?")
+    refused(run("train", str(tiny_pictures) + "x", "-o", output), "does not exist", "Did you mean textile?")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_misspelt_cut_gets_near_matches_and_the_block_ends_with_their_shapes(run, tiny_pictures, tmp_path):
+    status, out, err = run("train", tiny_pictures, "-o", tmp_path / "a.keras", *SOURCE, "--cut", "conv_pw11_relu")
+    assert (status, out) == (2, "")
+    assert "Traceback" not in err
+    assert "conv_pw11_relu" in err
+    assert "Did you mean conv_pw_11_relu" in err
+    assert "conv_pw_13_relu" in err
+    assert "2×2×256" in err
+
+
+@pytest.mark.parametrize("size", ["big", "64x", "64x64x3", "-5", ""])
+def test_a_size_that_is_none_is_refused(run, tiny_pictures, tmp_path, size):
+    refused(run("train", tiny_pictures, "-o", tmp_path / "a.keras", f"--image-size={size}"), "--image-size", "160")
+
+
+@pytest.mark.parametrize(("text", "size"), [("160", (160, 160)), ("160x200", (160, 200)), ("160×200", (160, 200))])
+def test_a_size_is_height_times_width(text, size):
+    assert _common.image_size(None, None, text) == size
+
+
+def test_numbers_out_of_range_are_refused(run, tiny_pictures, tmp_path):
+    output = tmp_path / "a.keras"
+    refused(run("train", tiny_pictures, "-o", output, "--holdout", "0.9"), "holdout must lie between 0.05 and 0.5")
+    refused(run("train", tiny_pictures, "-o", output, "--image-size", "4"), "image_size", "4")
+    refused(run("train", tiny_pictures, "-o", output, "--seed", "x"), "'x'")
+
+
+def test_an_output_that_cannot_be_is_refused_before_any_work(run, tiny_pictures, tmp_path):
+    refused(run("train", tiny_pictures, "-o", tmp_path / "a.h5"), "ends in .keras", "a.keras")
+    (tmp_path / "file").write_text("")
+    refused(run("train", tiny_pictures, "-o", tmp_path / "file" / "a.keras"), "is not a folder")
+    refused(run("train", tiny_pictures, "-o", tmp_path / "a.keras", "--report", tmp_path), "is a folder")
+    refused(run("train", tiny_pictures), "--output")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+# ---- JSON -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_train_prints_one_document_and_plain_lines_of_progress(run, tiny_pictures, tmp_path):
+    output = tmp_path / "new" / "textile.keras"
+    status, out, err = run("train", tiny_pictures, "-o", output, *SOURCE, "--json")
+    assert status == 0, err
+    told = json.loads(out)
+    assert told["model"] == str(output)
+    assert told["report"] == str(output.with_suffix(".html"))
+    assert told["classes"] == CLASSES
+    assert sorted(path.name for path in output.parent.iterdir()) == ["textile.html", "textile.keras"]
+    lines = err.splitlines()
+    assert any(line.startswith("features: ") and line.endswith(" of 48") for line in lines)
+    assert any(line.startswith("choosing a cut: ") for line in lines)
+    assert "\x1b" not in err
+    assert "\r" not in err
+
+
+@pytest.mark.slow
+def test_train_tells_a_person_the_verdict_first(run, tiny_pictures, tmp_path):
+    status, out, err = run("train", tiny_pictures, "-o", tmp_path / "a.keras", *SOURCE, "--no-report")
+    assert status == 0, err
+    assert out.strip().splitlines()[0][:3].strip(".0123456789%") == ""
+    for word in (
+        "39 train, 9 test",
+        "mobilenet_0.25",
+        "why this cut",
+        "before training",
+        "n = 9",
+        str(tmp_path / "a.keras"),
+    ):
+        assert word in out.replace("\n", " "), word
+    assert [path.name for path in tmp_path.iterdir()] == ["a.keras"]
+
+
+def test_evaluate_gives_the_contracts_document(run, trained, tiny_pictures):
+    status, out, err = run("evaluate", trained.model, tiny_pictures, "--json")
+    assert status == 0, err
+    told = json.loads(out)
+    assert set(told) >= {"accuracy", "loss", "per_class", "confusion", "calibration"}
+    assert told["accuracy"]["n"] == 48
+    status, out, _ = run("evaluate", trained.model, tiny_pictures)
+    assert status == 0
+    assert "n = 48" in out
+    assert all(name in out for name in CLASSES)
+
+
+def test_evaluate_goes_by_names_whatever_classes_there_are(run, trained, tiny_pictures, tmp_path):
+    shutil.copytree(tiny_pictures / "nominal", tmp_path / "set" / "nominal")
+    shutil.copytree(tiny_pictures / "local", tmp_path / "set" / "aaa-new")
+    status, out, err = run("evaluate", trained.model, tmp_path / "set", "--json")
+    assert status == 0, err
+    told = json.loads(out)
+    assert [row["n"] for row in told["per_class"]] == [0, 0, 16]
+    assert told["per_class"][0]["recall"] is None
+    shutil.move(tmp_path / "set" / "nominal", tmp_path / "set" / "normal")
+    refused(run("evaluate", trained.model, tmp_path / "set"), "The model: global, local, nominal")
+    refused(run("evaluate", trained.model, tiny_pictures, "--split", "test"), "no split 'test'")
+
+
+def test_check_gives_findings_and_changes_nothing(run, tiny_pictures, tmp_path):
+    folder = shutil.copytree(tiny_pictures, tmp_path / "set")
+    (folder / "local" / "bad.jpg").write_text("no picture")
+    before = sorted(path.name for path in folder.rglob("*"))
+    status, out, err = run("check", folder, "--json")
+    assert status == 0, err
+    told = json.loads(out)
+    assert told["counts"]["unreadable"] == 1
+    assert set(told["findings"][0]) == {"kind", "files", "note", "action"}
+    assert sorted(path.name for path in folder.rglob("*")) == before
+    _, out, _ = run("check", folder)
+    assert "local/bad.jpg" in out
+    assert "Nothing to report" in run("check", tiny_pictures)[1]
+
+
+def test_sources_are_listed(run):
+    status, out, err = run("sources", "mobilenetv2", "--json")
+    assert status == 0, err
+    rows = json.loads(out)["sources"]
+    assert {"mobilenetv2", "mobilenetv2_1.4"} <= {row["name"] for row in rows}
+    assert set(rows[0]) == {"name", "family", "parameters", "size_mb", "image_size", "licence", "here"}
+    _, out, _ = run("sources")
+    assert "efficientnet_lite0" in out
+    assert "mobilenetv2" in out
+
+
+def test_the_cache_is_shown_and_emptied(run, fresh_cache):
+    status, out, err = run("cache", "show", "--json")
+    assert status == 0, err
+    assert json.loads(out)["folder"] == str(fresh_cache)
+    (fresh_cache / "blanks").mkdir(parents=True, exist_ok=True)
+    (fresh_cache / "blanks" / f"{'0' * 64}.keras").write_bytes(b"x" * 1000)
+    (fresh_cache / "mine.txt").write_text("not headstart's")
+    assert run("cache", "prune", "--json")[0] == 0
+    status, out, _ = run("cache", "clear", "--json")
+    assert status == 0
+    assert json.loads(out)["freed"] >= 1000
+    assert not (fresh_cache / "blanks").exists()
+    assert (fresh_cache / "mine.txt").exists()
+
+
+def test_undefined_figures_become_null():
+    assert json.loads(_common.json_line({"a": [float("nan"), (1, float("inf"))], "b": 0.5})) == {
+        "a": [None, [1, None]],
+        "b": 0.5,
+    }
+
+
+# ---- predict --------------------------------------------------------------------------------------------------------
+
+
+def test_predict_answers_a_line_a_picture_in_order_and_says_which_are_bad(run, trained, tiny_dataset, tmp_path):
+    good = [tiny_dataset.path(0), tiny_dataset.path(40)]
+    bad = tmp_path / "bad.jpg"
+    bad.write_text("no picture")
+    given = [str(good[1]), str(bad), str(good[0]), str(tmp_path / "none.jpg")]
+    status, out, err = run("predict", trained.model, *given, "--json")
+    assert status == 2
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["file"] for row in rows] == given
+    assert [sorted(row) for row in (rows[1], rows[3])] == [["error", "file"]] * 2
+    assert set(rows[0]) == {"file", "label", "probability", "probabilities", "known"}
+    assert list(rows[0]["probabilities"]) == CLASSES
+    assert "Traceback" not in err
+    assert "2 of the 4 pictures could not be read" in err
+
+
+def test_predict_for_people_keeps_faults_off_standard_output(run, trained, tiny_dataset, tmp_path):
+    bad = tmp_path / "bad.jpg"
+    bad.write_text("no picture")
+    status, out, err = run("predict", trained.model, bad, tiny_dataset.path(0))
+    assert status == 2
+    assert len(out.splitlines()) == 1
+    assert str(tiny_dataset.path(0)) in out
+    assert str(bad) in err
+    assert run("predict", trained.model, tiny_dataset.path(0))[0] == 0
+
+
+def test_predict_takes_folders_and_standard_input(run, trained, tiny_pictures):
+    _, out, _ = run("predict", trained.model, tiny_pictures, "--json")
+    files = [json.loads(line)["file"] for line in out.splitlines()]
+    assert files == [str(path) for path in sorted(tiny_pictures.rglob("*.*"))]
+    _, out, _ = run("predict", trained.model, "-", "--json", stdin=f"{files[5]}\n\n{files[2]}")
+    assert [json.loads(line)["file"] for line in out.splitlines()] == [files[5], files[2]]
+
+
+def test_a_folder_without_pictures_is_no_silent_success(run, trained, tmp_path):
+    refused(run("predict", trained.model, tmp_path), "no pictures", str(tmp_path))
+
+
+def test_a_file_that_is_no_model_is_refused(run, tiny_pictures, tmp_path):
+    (tmp_path / "fake.keras").write_text("no archive")
+    refused(run("predict", tmp_path / "fake.keras", tiny_pictures), "fake.keras")
+    refused(run("predict", tmp_path / "none.keras", tiny_pictures), "there is no file")
+    refused(run("evaluate", tmp_path / "fake.keras", tiny_pictures), "fake.keras")
+
+
+# ---- what goes wrong ------------------------------------------------------------------------------------------------
+
+
+def test_the_demo_without_its_package_names_the_extra(run, monkeypatch, tmp_path):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "conformal_clip_data" else find(name, *rest)
+    )
+    refused(run("demo", "-o", tmp_path / "demo.keras"), "pip install 'headstart[demo]'")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fault_of_its_own_has_status_1_and_a_traceback(run, monkeypatch):
+    from headstart import caching
+
+    def broken():
+        raise ZeroDivisionError("broken")
+
+    monkeypatch.setattr(caching, "contents", broken)
+    status, out, err = run("cache", "show", "--json")
+    assert (status, out) == (1, "")
+    assert "Traceback" in err
+    assert "fault of headstart's own (ZeroDivisionError)" in err
+
+
+def test_a_full_disk_is_no_fault_of_its_own(run, monkeypatch):
+    import errno
+
+    from headstart import caching
+
+    def full():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/some/place")
+
+    monkeypatch.setattr(caching, "contents", full)
+    refused(run("cache", "show"), "No space left", "/some/place")
+
+
+def _command(*arguments: object, **environment: str) -> subprocess.Popen:
+    command = [sys.executable, "-c", "from headstart.cli import main; main()", *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment},
+        start_new_session=True,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+def test_interrupted_training_writes_nothing_and_leaves_no_process(tiny_pictures, fresh_cache, tmp_path):
+    output = tmp_path / "out"
+    output.mkdir()
+    process = _command("train", tiny_pictures, "-o", output / "a.keras", *SOURCE)
+    try:
+        assert process.stderr.readline().startswith("features: ")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    assert out == ""
+    assert list(output.iterdir()) == []
+    if Path("/proc/self/environ").exists():
+        assert _processes_with(str(fresh_cache)) == []
+
+
+def _processes_with(text: str) -> list[str]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if text.encode() in (folder / "environ").read_bytes():
+                found.append((folder / "cmdline").read_text())
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.slow
+def test_a_reader_that_has_had_enough_is_no_fault(trained, tiny_pictures):
+    process = _command("predict", trained.model, *[tiny_pictures] * 40, "--json")
+    assert json.loads(process.stdout.readline())["label"] in CLASSES
+    process.stdout.close()
+    err = process.stderr.read()
+    assert process.wait(60) == 0, err
+    assert err == ""
+    process.stderr.close()
+
+
+# ---- progress -------------------------------------------------------------------------------------------------------
+
+
+def test_plain_lines_come_at_the_start_now_and_then_and_at_the_end(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(_common.time, "monotonic", lambda: clock[0])
+    lines = []
+    show = _common._Lines(every=5, write=lines.append)
+    for second in range(12):
+        clock[0] = 100.0 + second
+        show("features", 100 * (second + 1), 1200)
+    show("training the head", 1, None)
+    assert lines == [
+        "features: 100 of 1,200",
+        "features: 600 of 1,200, 120/s, 5 s left",
+        "features: 1,100 of 1,200, 110/s, 1 s left",
+        "features: 1,200 of 1,200, 109/s",
+        "training the head: 1",
+    ]
+
+
+def test_bars_are_drawn_on_a_terminal_and_taken_away(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    with _common.progress() as show:
+        show("features", 1, 10)
+        show("training the head", 3, None)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "features" in err
