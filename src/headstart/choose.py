@@ -8,7 +8,8 @@ with the hat matrix H of the fit on everything, the predictions of a fold that w
 
 So a candidate costs one Cholesky factor a strength, however many folds there are. All candidates are screened so on a
 sample; those within noise of the best are then fitted with the linear head itself on more pictures, cross-validated,
-and the choice is made among these: the smallest of those whose accuracy and loss the pictures cannot tell from the best.
+and the choice is made among these: the smallest of those whose accuracy and loss the pictures cannot tell from the
+best.
 """
 
 from __future__ import annotations

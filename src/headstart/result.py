@@ -33,6 +33,7 @@ class TrainResult:
         classifier: predicts, and saves itself.
         evaluation: on pictures that no choice has seen.
         before: the same pictures under an untrained head.
+        others: further figures on pictures that no choice has seen: of `validation`, where there is a `test` too.
         choice: which cut was chosen, against what.
         findings: what was noticed about the pictures.
         recipe: every decision, as it was made.
@@ -51,6 +52,7 @@ class TrainResult:
     findings: tuple[Finding, ...] = field(repr=False)
     recipe: Recipe = field(repr=False)
     rows: Mapping[str, np.ndarray] = field(repr=False)
+    others: tuple[Evaluation, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     model: Path | None = None
     report: Path | None = None
@@ -84,6 +86,7 @@ class TrainResult:
             "fine_tuned": False,
             "before_training": {"accuracy": self.before.accuracy.value, "loss": self.before.loss},
             "accuracy": self.accuracy.as_dict(),
+            "other_accuracies": [other.accuracy.as_dict() for other in self.others],
             "loss": self.evaluation.loss,
             "per_class": [figures.as_dict() for figures in self.evaluation.per_class],
             "confusion": self.evaluation.confusion.tolist(),

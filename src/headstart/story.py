@@ -39,6 +39,9 @@ def tell(result: TrainResult) -> report.Report:
         head=result.head.name,
         loss=evaluation.loss,
         before_training=report.Start(result.before.accuracy.value, result.before.loss),
+        other_figures=tuple(
+            report.Figure(f"on {other.accuracy.split}", _rate(other.accuracy, note)) for other in result.others
+        ),
         samples=_samples(result),
         choices=tuple(
             report.Choice(

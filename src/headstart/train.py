@@ -7,6 +7,8 @@ import importlib
 import os
 import threading
 import time
+import weakref
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,14 +19,14 @@ from headstart.choose import choose_cut
 from headstart.classifier import check_target, fitted
 from headstart.dataset import Dataset
 from headstart.errors import InputError, PhotosError
-from headstart.evaluate import score
+from headstart.evaluate import Evaluation, score
 from headstart.features import Features, extract
 from headstart.files import why_not_writable
 from headstart.progress import Progress, silent
 from headstart.recipe import AUTO, Recipe
 from headstart.result import TrainResult, facts_of
-from headstart.splits import folds, groups_of
-from headstart.splitting import final_split, split
+from headstart.splits import folds
+from headstart.splitting import final_split, keys, split, together
 from headstart.store import Store
 from headstart.worker import building_backend, lazy
 
@@ -62,45 +64,53 @@ def train(
     )  # fmt: skip
     dataset = photos if isinstance(photos, Dataset) else Dataset.open(photos)
     shape = head_module.shape(len(dataset.classes), recipe.head_options)
-    with lazy(building_backend()) as worker, Store() as store:
+    with lazy(building_backend()) as worker, _kept_open(Store()) as store:
         pending = trunk.prepare(wanted, worker)
         dataset = split(dataset.digested(), holdout=recipe.holdout, seed=recipe.seed)
         features = extract(dataset, pending, store, progress=lambda done, total: progress("features", done, total))
+
         final = final_split(dataset)
-        rows, held_back = _usable(features, "train", recipe), _usable(features, final, recipe)
-        labels = dataset.labels
+        rows = {name: _usable(features, name, recipe) for name in ("train", "validation", "test") if _has(dataset, name)}
+        train_rows, labels = rows["train"], dataset.labels
+        group, key = together(dataset)[train_rows], keys(dataset)
         fold = folds(
-            labels[rows], _groups(dataset)[rows], count=recipe.folds, seed=recipe.seed,
-            keys=[_digests(dataset)[row] for row in rows],
-        )  # fmt: skip
+            labels[train_rows], group, count=recipe.folds, seed=recipe.seed, keys=[key[row] for row in train_rows]
+        )
         head_start = time.perf_counter()
         choice = choose_cut(
-            features, rows, labels[rows], folds=fold, pooling=None if recipe.pooling == AUTO else recipe.pooling,
-            seed=recipe.seed, progress=lambda done, total: progress("choosing a cut", done, total),
+            features, train_rows, labels[train_rows], folds=fold, seed=recipe.seed,
+            pooling=None if recipe.pooling == AUTO else recipe.pooling,
+            progress=lambda done, total: progress("choosing a cut", done, total),
         )  # fmt: skip
-        outputs = choice.chosen.outputs
-        blank = classifier_file.blank(wanted, outputs, shape, worker)
-        data = heads.HeadData(features.matrix(rows, outputs), labels[rows], len(dataset.classes), fold, recipe.seed)
+        outputs, classes = choice.chosen.outputs, dataset.classes
+        blank = classifier_file.blank(wanted, outputs, shape, worker)  # made by the worker while the head is fitted
+        data = heads.HeadData(
+            features.matrix(train_rows, outputs), labels[train_rows], len(classes), fold, recipe.seed
+        )
         head = head_module.fit(
             data, options=recipe.head_options,
             progress=lambda facts: progress("training the head", int(facts["epoch"]), None),
         )  # fmt: skip
         head_seconds = time.perf_counter() - head_start
-        seen = features.matrix(held_back, outputs)
-        evaluation = score(head.predict(seen), labels[held_back], dataset.classes, split=final, rows=held_back)
-        untrained = heads.apply(heads.untrained(seen.shape[1], len(dataset.classes), recipe.seed), seen)
-        before = score(untrained, labels[held_back], dataset.classes, split=final)
-        findings = (*dataset.findings, *audit(dataset, unreadable=features.bad))
+
+        def measured(name: str, *candidates: Sequence[heads.Layer]) -> list[Evaluation]:
+            seen = features.matrix(rows[name], outputs)
+            answers = [heads.apply(layers, seen) for layers in candidates]
+            return [score(answer, labels[rows[name]], classes, split=name, rows=rows[name]) for answer in answers]
+
+        untrained = heads.untrained(choice.chosen.dimensions, len(classes), recipe.seed)
+        others = tuple(measured(name, head.layers)[0] for name in rows if name not in ("train", final))
+        evaluation, before = measured(final, head.layers, untrained)  # the test set is opened last, and once
         done = replace(
-            recipe, image_size=wanted.image_size, cut=outputs[0].layer, pooling=choice.chosen.pooling,
+            recipe, image_size=wanted.image_size, cut=choice.chosen.layer, pooling=choice.chosen.pooling,
             head_options=dict(head.settings) if recipe.head == "dense" else recipe.head_options,
         )  # fmt: skip
         result = TrainResult(
-            dataset=dataset, features=features, choice=choice, head=head, evaluation=evaluation, before=before,
-            findings=findings, recipe=done, rows={"train": rows, final: held_back},
+            dataset=dataset, features=features, choice=choice, head=head, evaluation=evaluation, before=before, others=others,
+            findings=(*dataset.findings, *audit(dataset, unreadable=features.bad)), recipe=done, rows=rows,
             seconds={"features": features.seconds, "head": head_seconds, "fine_tune": 0.0},
             classifier=fitted(
-                head, features.trunk, outputs, classes=dataset.classes, blank=blank,
+                head, features.trunk, outputs, classes=classes, blank=blank,
                 facts=facts_of(dataset, features, evaluation, recipe=done),
             ),
         )  # fmt: skip
@@ -108,10 +118,21 @@ def train(
         if target is not None:
             result.classifier.save(target)
             result = replace(result, model=target)
+        weakref.finalize(features, store.close)  # `matrix` reads from it for as long as there are features
     result = replace(result, seconds={**result.seconds, "total": time.perf_counter() - start})
     if report is not None:
         result = result.write_report(report)
     return replace(result, seconds={**result.seconds, "total": time.perf_counter() - start})
+
+
+@contextlib.contextmanager
+def _kept_open(store: Store) -> Iterator[Store]:
+    """Close the store only where the run fails."""
+    try:
+        yield store
+    except BaseException:
+        store.close()
+        raise
 
 
 def _load_ahead(page: bool) -> None:
@@ -121,6 +142,10 @@ def _load_ahead(page: bool) -> None:
             importlib.import_module(name)
         if page:
             importlib.import_module("headstart.report").prepare()
+
+
+def _has(dataset: Dataset, name: str) -> bool:
+    return len(dataset.split_indices(name)) > 0
 
 
 def _usable(features: Features, name: str, recipe: Recipe) -> np.ndarray:
@@ -143,11 +168,3 @@ def _usable(features: Features, name: str, recipe: Recipe) -> np.ndarray:
     if not len(rows):
         raise PhotosError(f"no readable picture is left in {name}, so nothing can be measured; add pictures to it")
     return rows
-
-
-def _digests(dataset: Dataset) -> tuple[bytes, ...]:
-    return dataset.digests or ()
-
-
-def _groups(dataset: Dataset) -> np.ndarray:
-    return groups_of(dataset.digests, dataset.groups)

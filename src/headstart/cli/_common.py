@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -47,15 +48,20 @@ def json_line(value: Any) -> str:
     return json.dumps(_plain(value), ensure_ascii=False)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()) -> None:
+def columns() -> int:
+    """How wide a line may be: the terminal's width; ample where standard output is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 200
+
+
+def table(names: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()) -> None:
     """A table for people on standard output, as wide as the terminal; plain and unwrapped where there is none."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    console = Console(highlight=False, width=columns())
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for name in columns:
+    for name in names:
         shown.add_column(name, justify="right" if name in right else "left", overflow="fold")
     for row in rows:
         shown.add_row(*(Text(str(value)) for value in row))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import textwrap
 from typing import Any
@@ -48,5 +47,5 @@ def tell(result: Any, *, as_json: bool) -> None:
 
 def _wrapped(text: str, indent: int = 0) -> list[str]:
     """Lines as wide as the terminal leaves room for; one line where there is none. Paths stay whole."""
-    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
+    room = _common.columns() if sys.stdout.isatty() else 10_000
     return textwrap.wrap(text, max(room - indent, 20), break_long_words=False, break_on_hyphens=False)

@@ -7,7 +7,7 @@ import click
 from headstart.cli import _common
 
 
-@click.group()
+@click.group(short_help="Show, shrink or empty what is kept between runs.")
 def command() -> None:
     """Show, shrink or empty what is kept between runs: features, compiled networks, unpacked archives.
 

@@ -16,7 +16,7 @@ headstart check flowers/ --json
 """
 
 
-@click.command(help=HELP)
+@click.command(help=HELP, short_help="Look pictures over before training.")
 @click.argument("photos")
 @_common.as_json
 def command(photos: str, as_json: bool) -> None:

@@ -18,7 +18,7 @@ headstart demo --pictures cats-and-dogs
 """
 
 
-@click.command(help=HELP)
+@click.command(help=HELP, short_help="See the whole way on real pictures.")
 @click.option(
     "--pictures",
     default="textile",

@@ -21,7 +21,7 @@ headstart predict flowers.keras new/ --json > answers.jsonl
 """
 
 
-@click.command(help=HELP)
+@click.command(help=HELP, short_help="Name pictures with a classifier.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, in the order of the pictures.")

@@ -16,7 +16,7 @@ headstart sources mobile
 """
 
 
-@click.command(help=HELP)
+@click.command(help=HELP, short_help="List the pretrained networks.")
 @click.argument("text", required=False)
 @click.option("--here", is_flag=True, help="Only those that need no download.")
 @_common.as_json

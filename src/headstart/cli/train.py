@@ -24,7 +24,7 @@ headstart train labels.csv -o model.keras --head dense --report report.html
 """
 
 
-@click.command(help=EXAMPLES)
+@click.command(help=EXAMPLES, short_help="Train a classifier and measure it.")
 @click.argument("photos")
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="The classifier file to write (.keras)."
