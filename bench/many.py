@@ -1,6 +1,6 @@
 """Make a folder of N pictures with different bytes out of a few: each copy carries its own JPEG comment.
 
-    python bench/many.py PHOTOS FOLDER N
+python bench/many.py PHOTOS FOLDER N
 """
 
 import sys

@@ -32,7 +32,7 @@ def timed(command, cache=None):
     if cache is not None:
         environment["HEADSTART_CACHE"] = str(cache)
     start = time.perf_counter()
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     seconds = time.perf_counter() - start
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stderr[-2000:]}")
@@ -43,7 +43,8 @@ def peak_mb(command, cache):
     """Peak resident memory of the process itself, in MB, as the operating system counts it."""
     code = (
         "import os, sys, resource, subprocess\n"
-        "pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)])\n"
+        "quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]\n"
+        "pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=quiet)\n"
         "_, status, usage = os.wait4(pid, 0)\n"
         "print(status, usage.ru_maxrss)\n"
     )
@@ -59,9 +60,20 @@ def spread(values, form):
 
 
 def speed(shared, rounds, work):
-    """The tutorial against headstart: cold, and warm with another head; a fixed cut as the tutorial's, and automatic."""
+    """The tutorial against headstart, cold and warm: with the tutorial's cut, and with all choices automatic."""
     photos, weights = shared / "data/cats_vs_dogs", shared / WEIGHTS
-    common = [HEADSTART, "train", photos, "--source", "mobilenetv2", "--weights", weights, "--image-size", "160", "--json"]
+    common = [
+        HEADSTART,
+        "train",
+        photos,
+        "--source",
+        "mobilenetv2",
+        "--weights",
+        weights,
+        "--image-size",
+        "160",
+        "--json",
+    ]
     kinds = {"fixed": ["--cut", "out_relu", "--pooling", "avg"], "auto": []}
     rival, times, accuracy = [], {f"{k} {t}": [] for k in kinds for t in ("cold", "warm")}, {}
     for number in range(rounds):
@@ -76,17 +88,24 @@ def speed(shared, rounds, work):
                 times[f"{kind} {run}"].append(seconds)
                 accuracy[f"{kind} {run}"] = json.loads(out)["accuracy"]["value"]
             shutil.rmtree(cache)
-        print(f"round {number + 1}: rival {rival[-1]:.1f} s, " + ", ".join(f"{k} {v[-1]:.2f} s" for k, v in times.items()), file=sys.stderr)
+        print(
+            f"round {number + 1}: rival {rival[-1]:.1f} s, "
+            + ", ".join(f"{k} {v[-1]:.2f} s" for k, v in times.items()),
+            file=sys.stderr,
+        )
     rows = [("Keras tutorial, whole process", f"{spread(rival, '.1f')} s", f"accuracy {accuracy['tutorial']:.3f}")]
     names = {"fixed": "the tutorial's cut and pooling", "auto": "all choices automatic"}
     for key, values in times.items():
         kind, run = key.split()
         ratios = [slow / fast for slow, fast in zip(rival, values, strict=True)]
         what = "nothing cached" if run == "cold" else "features cached, another seed"
-        rows.append((
-            f"headstart, {names[kind]}, {what}", f"{spread(values, '.2f')} s",
-            f"{spread(ratios, '.1f')} × faster, accuracy {accuracy[key]:.3f}",
-        ))
+        rows.append(
+            (
+                f"headstart, {names[kind]}, {what}",
+                f"{spread(values, '.2f')} s",
+                f"{spread(ratios, '.1f')} × faster, accuracy {accuracy[key]:.3f}",
+            )
+        )
     return "Whole processes, cats_vs_dogs 2,000 + 1,000, MobileNetV2 at 160 px", rows
 
 
@@ -120,8 +139,8 @@ def memory(shared, _rounds, work):
     for count in (2_000, 20_000):
         folder = work / f"many-{count}"
         timed([PYTHON, HERE / "many.py", shared / "data/cats_vs_dogs", folder, str(count)])
-        command = [HEADSTART, "train", folder, "--source", "mobilenetv2", "--weights", shared / WEIGHTS, "--image-size", "160",
-                   "-o", work / "many.keras"]  # fmt: skip
+        command = [HEADSTART, "train", folder, "--source", "mobilenetv2", "--weights", shared / WEIGHTS]
+        command += ["--image-size", "160", "-o", work / "many.keras"]
         peaks[count] = peak_mb(command, work / "cache-many")
         shutil.rmtree(folder)
     rows = [(f"{count:,} pictures", f"{peak:.0f} MB", "") for count, peak in peaks.items()]
@@ -131,23 +150,17 @@ def memory(shared, _rounds, work):
 
 def accuracy(shared, _rounds, work):
     """Everything automatic, with the embedded default source."""
+    runs = {name: ["train", shared / "data" / name] for name in ("cats_vs_dogs", "trashnet6")}
+    runs["textile (headstart demo)"] = ["demo"]
     rows = []
-    for name in ("cats_vs_dogs", "trashnet6"):
-        command = [HEADSTART, "train", shared / "data" / name, "-o", work / "model.keras", "--json"]
+    for name, arguments in runs.items():
+        command = [HEADSTART, *arguments, "-o", work / "model.keras", "--json"]
         seconds, out = timed(command, work / "cache-accuracy")
-        r = json.loads(out)
-        a = r["accuracy"]
-        rows.append((
-            f"{name}, everything automatic ({r['source']})", f"{a['value']:.3f} ({a['low']:.3f} to {a['high']:.3f}), n = {a['n']:,}",
-            f"{a['split']}, cut {r['cut']}, {r['pooling']}, {seconds:.1f} s",
-        ))  # fmt: skip
-    seconds, out = timed([HEADSTART, "demo", "-o", work / "demo.keras", "--json"], work / "cache-accuracy")
-    r = json.loads(out)
-    a = r["accuracy"]
-    rows.append((
-        f"headstart demo, textile ({r['source']})", f"{a['value']:.3f} ({a['low']:.3f} to {a['high']:.3f}), n = {a['n']:,}",
-        f"{a['split']}, cut {r['cut']}, {r['pooling']}, {seconds:.1f} s",
-    ))  # fmt: skip
+        told = json.loads(out)
+        rate = told["accuracy"]
+        figure = f"{rate['value']:.3f} ({rate['low']:.3f} to {rate['high']:.3f}), n = {rate['n']:,}"
+        chosen = f"{rate['split']}; {told['source']} cut at {told['cut']}, {told['pooling']}; {seconds:.1f} s"
+        rows.append((f"{name}, everything automatic", figure, chosen))
     return "Accuracy on pictures that no choice has seen, 95 % Wilson intervals", rows
 
 
@@ -156,7 +169,11 @@ MEASUREMENTS = {f.__name__: f for f in (speed, extraction, startup, memory, accu
 
 def machine():
     try:
-        model = next(line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name"))
+        model = next(
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         model = platform.processor()
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -165,12 +182,16 @@ def machine():
         for name in ("headstart", "keras", "openvino", "tensorflow-cpu", "numpy", "scipy", "pillow")
         if any(True for _ in importlib.metadata.distributions(name=name))
     )
-    return f"{model}, {os.cpu_count()} cores, {gib:.0f} GiB, no GPU used; Python {platform.python_version()}; {versions}."
+    return (
+        f"{model}, {os.cpu_count()} cores, {gib:.0f} GiB, no GPU used; Python {platform.python_version()}; {versions}."
+    )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, default=HERE.parent.parent / "shared", help="folder with data/ and weights/")
+    parser.add_argument(
+        "--shared", type=Path, default=HERE.parent.parent / "shared", help="folder with data/ and weights/"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=MEASUREMENTS, default=list(MEASUREMENTS))
     parser.add_argument("--output", type=Path, default=HERE / "RESULTS.md")

@@ -1,6 +1,6 @@
 """Embedded stores side by side: rows of one picture's features written and read back. Needs: pip install lmdb.
 
-    python bench/stores.py [ROWS] [NUMBERS]
+python bench/stores.py [ROWS] [NUMBERS]
 """
 
 import json

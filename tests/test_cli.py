@@ -173,6 +173,21 @@ def test_evaluate_gives_the_contracts_document(run, trained, tiny_pictures):
     assert status == 0
     assert "n = 48" in out
     assert all(name in out for name in CLASSES)
+    assert f"truth, then answers  {'  '.join(CLASSES)}" in out
+    assert [int(cell) for cell in out.splitlines()[-1].split()[1:]] == told["confusion"][2]
+
+
+def test_a_confusion_that_is_too_wide_has_numbers_for_names(monkeypatch, capsys):
+    from headstart.cli.evaluate import _confusion
+
+    monkeypatch.setattr(_common, "columns", lambda: 40)
+    _confusion(["a long name", "another"], [[7, 1], [2, 30]])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["truth,", "then", "answers", "1", "2"]
+    assert lines[1].split() == ["1", "a", "long", "name", "7", "1"]
+    monkeypatch.setattr(_common, "columns", lambda: 80)
+    _confusion(["a long name", "another"], [[7, 1], [2, 30]])
+    assert "a long name" in capsys.readouterr().out.splitlines()[0]
 
 
 def test_evaluate_goes_by_names_whatever_classes_there_are(run, trained, tiny_pictures, tmp_path):

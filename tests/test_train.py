@@ -78,8 +78,11 @@ def test_the_test_split_is_touched_once_at_the_end(tiny_pictures, recipe, tmp_pa
     result = train(photos, Recipe(**{**recipe.as_dict(), "cut": "auto", "pooling": "auto", "image_size": (64, 64)}))
     assert asked.count({"test"}) == 1
     assert asked[-1] == {"test"}
-    assert all(splits == {"train"} for splits in asked[:-1])
-    assert len(asked) > 2
+    assert asked[-2] == {"validation"}
+    assert all(splits == {"train"} for splits in asked[:-2])
+    assert len(asked) > 3
+    assert [(other.accuracy.split, other.accuracy.n) for other in result.others] == [("validation", 12)]
+    assert result.as_dict()["images"] == {"train": 24, "validation": 12, "test": 12, "skipped": 0}
     assert (result.accuracy.split, result.accuracy.n) == ("test", 12)
 
 

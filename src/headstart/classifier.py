@@ -226,7 +226,9 @@ def _labelled(dataset: Dataset, classes: tuple[str, ...], split: str | None) -> 
     present = sorted({str(name) for name in dataset.splits} - {"", "left out"})
     if split is not None:
         if split not in present:
-            raise PhotosError(f"there is no split {split!r}; there is {' and '.join(present) or 'none'}.{near(split, present)}")
+            raise PhotosError(
+                f"there is no split {split!r}; there is {' and '.join(present) or 'none'}.{near(split, present)}"
+            )
         name = split
     elif present and present != ["train"]:
         name = final_split(dataset)

@@ -37,7 +37,9 @@ WEIGHTS = "model.weights.h5"
 # ---- in this process ----------------------------------------------------------------------------------------------
 
 
-def blank(spec: TrunkSpec, outputs: Sequence[Output], shape: Sequence[Mapping[str, Any]], worker: Works) -> Future[Path]:
+def blank(
+    spec: TrunkSpec, outputs: Sequence[Output], shape: Sequence[Mapping[str, Any]], worker: Works
+) -> Future[Path]:
     """The cached blank for this trunk and shape of head, made by the worker where it is missing.
 
     Args:

@@ -91,9 +91,16 @@ class TrainResult:
             "per_class": [figures.as_dict() for figures in self.evaluation.per_class],
             "confusion": self.evaluation.confusion.tolist(),
             "choices": [
-                {"cut": c.layer, "pooling": c.pooling, "dimensions": c.dimensions, "accuracy": _number(c.accuracy),
-                 "low": c.low, "high": c.high} for c in self.choice.candidates
-            ],  # fmt: skip
+                {
+                    "cut": c.layer,
+                    "pooling": c.pooling,
+                    "dimensions": c.dimensions,
+                    "accuracy": _number(c.accuracy),
+                    "low": c.low,
+                    "high": c.high,
+                }
+                for c in self.choice.candidates
+            ],
             "history": {name: list(values) for name, values in (self.head.history or {}).items()},
             "findings": [finding.as_dict() for finding in self.findings],
             "skipped": [

@@ -32,7 +32,8 @@ from headstart.worker import building_backend, lazy
 
 
 def train(
-    photos: str | os.PathLike[str] | Dataset, recipe: Recipe | None = None, *, output: str | os.PathLike[str] | None = None,
+    photos: str | os.PathLike[str] | Dataset, recipe: Recipe | None = None, *,
+    output: str | os.PathLike[str] | None = None,
     report: str | os.PathLike[str] | None = None, progress: Progress = silent,
 ) -> TrainResult:  # fmt: skip
     """Train a classifier on pictures: one pass of a frozen network, choices by cross-validation, one honest figure.
@@ -70,7 +71,9 @@ def train(
         features = extract(dataset, pending, store, progress=lambda done, total: progress("features", done, total))
 
         final = final_split(dataset)
-        rows = {name: _usable(features, name, recipe) for name in ("train", "validation", "test") if _has(dataset, name)}
+        rows = {
+            name: _usable(features, name, recipe) for name in ("train", "validation", "test") if _has(dataset, name)
+        }
         train_rows, labels = rows["train"], dataset.labels
         group, key = together(dataset)[train_rows], keys(dataset)
         fold = folds(
@@ -84,9 +87,7 @@ def train(
         )  # fmt: skip
         outputs, classes = choice.chosen.outputs, dataset.classes
         blank = classifier_file.blank(wanted, outputs, shape, worker)  # made by the worker while the head is fitted
-        data = heads.HeadData(
-            features.matrix(train_rows, outputs), labels[train_rows], len(classes), fold, recipe.seed
-        )
+        data = heads.HeadData(features.matrix(train_rows, outputs), labels[train_rows], len(classes), fold, recipe.seed)
         head = head_module.fit(
             data, options=recipe.head_options,
             progress=lambda facts: progress("training the head", int(facts["epoch"]), None),
@@ -106,8 +107,8 @@ def train(
             head_options=dict(head.settings) if recipe.head == "dense" else recipe.head_options,
         )  # fmt: skip
         result = TrainResult(
-            dataset=dataset, features=features, choice=choice, head=head, evaluation=evaluation, before=before, others=others,
-            findings=(*dataset.findings, *audit(dataset, unreadable=features.bad)), recipe=done, rows=rows,
+            dataset=dataset, features=features, choice=choice, head=head, evaluation=evaluation, before=before,
+            others=others, findings=(*dataset.findings, *audit(dataset, unreadable=features.bad)), recipe=done, rows=rows,
             seconds={"features": features.seconds, "head": head_seconds, "fine_tune": 0.0},
             classifier=fitted(
                 head, features.trunk, outputs, classes=classes, blank=blank,
@@ -154,8 +155,8 @@ def _usable(features: Features, name: str, recipe: Recipe) -> np.ndarray:
     if len(features.bad) > recipe.max_bad * len(dataset):
         examples = "; ".join(f"{dataset.files[row]}: {why}" for row, why in list(features.bad.items())[:2])
         raise PhotosError(
-            f"{len(features.bad)} of {len(dataset)} pictures cannot be read, more than the share of {recipe.max_bad:.0%}"
-            f" that --max-bad allows.\nFor example {examples}"
+            f"{len(features.bad)} of {len(dataset)} pictures cannot be read, more than the share of"
+            f" {recipe.max_bad:.0%} that --max-bad allows.\nFor example {examples}"
         )
     rows = np.array([row for row in dataset.split_indices(name) if int(row) not in features.bad], int)
     counts = np.bincount(dataset.labels[rows], minlength=len(dataset.classes))

@@ -46,6 +46,7 @@ class Engine:
     """The trunk as a Keras model in this process, on the backend that is already in use."""
 
     def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
+        del facts  # what a Keras file needs is in it
         os.environ.setdefault("KERAS_BACKEND", backend() or "tensorflow")
         import keras
 

@@ -65,9 +65,7 @@ def fit(
     mean, deviation = _moments(data.features[~held_out])
     with tempfile.TemporaryDirectory(prefix="headstart-") as folder:
         np.save(Path(folder) / "features.npy", data.features)
-        np.savez(
-            Path(folder) / "rest.npz", labels=data.labels, held_out=held_out, mean=mean, deviation=deviation
-        )
+        np.savez(Path(folder) / "rest.npz", labels=data.labels, held_out=held_out, mean=mean, deviation=deviation)
         with lazy("tensorflow") as worker:
             history = worker.call(
                 "heads.dense:fit_dense", progress=progress, folder=folder, classes=data.classes, seed=data.seed,
@@ -82,16 +80,16 @@ def fit(
     )
     probabilities = apply(layers, data.features[held_out])
     accuracy = float((probabilities.argmax(axis=1) == data.labels[held_out]).mean())
-    return Head(
-        NAME, layers, accuracy, log_loss(probabilities, data.labels[held_out]), None, history, (), settings
-    )
+    return Head(NAME, layers, accuracy, log_loss(probabilities, data.labels[held_out]), None, history, (), settings)
 
 
 def settings_of(options: Mapping[str, Any] | None) -> dict[str, Any]:
     """The defaults with `options` over them, checked."""
     for name, value in (options or {}).items():
         if name not in DEFAULTS:
-            raise RecipeError(f"the dense head has no option {name!r}; it has {', '.join(DEFAULTS)}.{near(name, DEFAULTS)}")
+            raise RecipeError(
+                f"the dense head has no option {name!r}; it has {', '.join(DEFAULTS)}.{near(name, DEFAULTS)}"
+            )
         low, high = _RANGES[name]
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
             raise RecipeError(f"{name} of the dense head must lie between {low} and {high}; got {value!r}")
@@ -139,12 +137,14 @@ def fit_dense(folder: str, classes: int, seed: int, *, settings: dict[str, Any])
             if self.shuffle:
                 self.rows = self.random.permutation(self.rows)
 
-    model = keras.Sequential([
-        keras.layers.Input((features.shape[1],)),
-        keras.layers.Dense(int(settings["units"]), activation="relu"),
-        keras.layers.Dropout(settings["dropout"], seed=seed),
-        keras.layers.Dense(classes, activation="softmax"),
-    ])
+    model = keras.Sequential(
+        [
+            keras.layers.Input((features.shape[1],)),
+            keras.layers.Dense(int(settings["units"]), activation="relu"),
+            keras.layers.Dropout(settings["dropout"], seed=seed),
+            keras.layers.Dense(classes, activation="softmax"),
+        ]
+    )
     model.compile(
         keras.optimizers.Adam(settings["learning_rate"]), keras.losses.SparseCategoricalCrossentropy(),
         metrics=["accuracy"],
@@ -158,5 +158,7 @@ def fit_dense(folder: str, classes: int, seed: int, *, settings: dict[str, Any])
         epochs=int(settings["epochs"]), callbacks=[stop, tell], verbose=0,
     )  # fmt: skip
     weights = model.get_weights()
-    np.savez(Path(folder) / "weights.npz", **dict(zip(("kernel_1", "bias_1", "kernel_2", "bias_2"), weights, strict=True)))
+    np.savez(
+        Path(folder) / "weights.npz", **dict(zip(("kernel_1", "bias_1", "kernel_2", "bias_2"), weights, strict=True))
+    )
     return {name: [float(value) for value in values] for name, values in history.history.items()}

@@ -141,9 +141,7 @@ class _Problem:
             block = self.features[rows]
             yield rows, block if self.kept else self._standardised(block)
 
-    def solve(
-        self, strength: float, start: np.ndarray | None, *, tolerance: float
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def solve(self, strength: float, start: np.ndarray | None, *, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
         """Weights of shape (dimensions + 1, fits, classes), the last row the biases, and the logits they give."""
         from scipy.optimize import minimize
         from threadpoolctl import threadpool_limits
@@ -164,7 +162,7 @@ class _Problem:
                 sums = exponentials.sum(axis=2, keepdims=True)
                 targets = self.targets[rows][:, None, :]
                 used = self.used[rows]
-                value += float((((np.log(sums[..., 0]) - (part * targets).sum(axis=2))) * used).sum())
+                value += float(((np.log(sums[..., 0]) - (part * targets).sum(axis=2)) * used).sum())
                 residual = (exponentials / sums - targets) * used[:, :, None]
                 gradient[:-1] += (block.T @ residual.reshape(len(block), -1)).reshape(-1, self.fits, self.classes)
                 gradient[-1] += residual.sum(axis=0)
