@@ -45,8 +45,8 @@ def tell(result: TrainResult) -> report.Report:
         samples=_samples(result),
         choices=tuple(
             report.Choice(
-                c.layer, c.pooling, "linear" if c.finalist else "ridge probe", c.dimensions, c.accuracy, c.low, c.high, c is chosen,
-                result.choice.why if c is chosen else "",
+                c.layer, c.pooling, "linear" if c.finalist else "ridge probe", c.dimensions, c.accuracy, c.low, c.high,
+                c is chosen, result.choice.why if c is chosen else "",
             )
             for c in result.choice.candidates
         ) if len(result.choice.candidates) > 1 else (),

@@ -108,7 +108,8 @@ def train(
         )  # fmt: skip
         result = TrainResult(
             dataset=dataset, features=features, choice=choice, head=head, evaluation=evaluation, before=before,
-            others=others, findings=(*dataset.findings, *audit(dataset, unreadable=features.bad)), recipe=done, rows=rows,
+            others=others, findings=(*dataset.findings, *audit(dataset, unreadable=features.bad)),
+            recipe=done, rows=rows,
             seconds={"features": features.seconds, "head": head_seconds, "fine_tune": 0.0},
             classifier=fitted(
                 head, features.trunk, outputs, classes=classes, blank=blank,
