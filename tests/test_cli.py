@@ -130,7 +130,7 @@ def test_an_output_that_cannot_be_is_refused_before_any_work(run, tiny_pictures,
 
 
 @pytest.mark.slow
-def test_train_prints_one_document_and_plain_lines_of_progress(run, tiny_pictures, tmp_path):
+def test_train_prints_one_document_and_plain_lines_of_progress(run, tiny_pictures, tmp_path, fresh_cache):
     output = tmp_path / "new" / "textile.keras"
     status, out, err = run("train", tiny_pictures, "-o", output, *SOURCE, "--json")
     assert status == 0, err

@@ -348,6 +348,18 @@ def test_rows_removed_by_another_process_are_computed_again(folder: Path, tmp_pa
     assert trunk.pictures_run == 2
 
 
+def test_damaged_rows_are_computed_again(folder: Path, tmp_path: Path, store: Store) -> None:
+    dataset, trunk = opened(folder), made_up()
+    extract(dataset, made_up(), store)
+    with sqlite3.connect(tmp_path / "features.sqlite") as other:
+        other.execute("UPDATE features SET numbers = zeroblob(length(numbers)) WHERE rowid % 2 = 0")
+    other.close()
+    features = extract(dataset, trunk, store)
+    assert np.array_equal(all_of(features), meant(dataset, trunk, range(20)))
+    again = extract(dataset, made_up(), store)
+    assert np.array_equal(all_of(again), meant(dataset, trunk, range(20)))
+
+
 def test_a_removed_row_whose_picture_is_gone_too_is_an_error(folder: Path, store: Store) -> None:
     dataset = opened(folder)
     features = extract(dataset, made_up(), store)

@@ -537,6 +537,18 @@ def test_two_rows_exchanged_are_missed(path: Path) -> None:
         assert [digest for digest, _ in store.read(SPACE, [one, two])] == [one]
 
 
+def test_a_row_found_damaged_counts_as_missing_until_it_is_written_again(path: Path) -> None:
+    with Store(path) as store:
+        store.write(SPACE, rows(0, 3))
+        store._connection.execute("UPDATE features SET checksum = 1 WHERE picture = ?", (picture(1),))
+        every = [picture(number) for number in range(3)]
+        assert right(store, 3) == 2
+        assert store.have(SPACE, every) == {picture(0), picture(2)}
+        store.write(SPACE, rows(1, 2))
+        assert store.have(SPACE, every) == set(every)
+        assert right(store, 3) == 3
+
+
 def test_damage_met_by_two_stores_is_cleared_once(path: Path) -> None:
     with Store(path) as first, Store(path) as second:
         first.write(SPACE, rows(0, 2000))
@@ -567,18 +579,23 @@ path = Path(sys.argv[2])
 KILLED = """
 draws = random.Random(7)
 for turn in range(30):
+    hear, tell = os.pipe()
     child = os.fork()
     if child == 0:
         with Store(path) as store:
             for start in range(turn * 200, 10**6, 20):
                 store.write(SPACE, rows(start, start + 20))
+                os.write(tell, b".")
                 store.write(OTHER, rows(start, start + 5, OTHER))
-                if start % 200 == 180:
-                    store.prune(200_000, spare=0)
-    time.sleep(draws.uniform(0.0, 0.07))
+                if start % 100 == 80:
+                    store.prune(1_000_000, spare=0)
+    for _ in range(draws.randrange(8)):  # so many writes later, however slow the machine; some die before their first
+        os.read(hear, 1)
+    time.sleep(draws.uniform(0.0, 0.01))
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     assert os.WTERMSIG(status) == signal.SIGKILL, status
+    os.close(hear), os.close(tell)
     if not path.exists():
         continue
     hand = sqlite3.connect(path, timeout=0, isolation_level=None)

@@ -150,7 +150,7 @@ def _screen(
     score_all(single)
     near = {candidate.layer for candidate in _nearest(scored)} if scored else set()
     score_all([group for group in groups if len(group) > 1 and (not near or group[0].layer in near)])
-    if tell is not None:
+    if tell is not None and len(scored) < len(groups):
         tell(len(groups), len(groups))
     return scored
 

@@ -24,7 +24,7 @@ from headstart.store import Store
 from headstart.trunk import Output, Trunk, prepare_classifier
 from headstart.worker import building_backend, lazy
 
-AT_ONCE = 512
+AT_ONCE = 2048
 """Pictures that `predict` reads ahead of what it has answered."""
 
 
@@ -138,12 +138,12 @@ class Classifier:
     ) -> Iterator[Prediction]:
         """The same, a picture at a time as they are done, for any number of pictures."""
         waiting = iter(pictures)
-        with Store() as store:
-            while some := [os.fspath(picture) for picture in islice(waiting, AT_ONCE)]:
-                yield from self._predict_some(some, store, progress)
+        while some := [os.fspath(picture) for picture in islice(waiting, AT_ONCE)]:
+            yield from self._predict_some(some, progress)
 
-    def _predict_some(self, files: list[str], store: Store, progress: Progress | None) -> Iterator[Prediction]:
-        features = extract(unlabelled(files), self.trunk, store, progress=progress)
+    def _predict_some(self, files: list[str], progress: Progress | None) -> Iterator[Prediction]:
+        # No store: its rows are rounded, and an answer must not depend on whether a picture was seen before.
+        features = extract(unlabelled(files), self.trunk, None, progress=progress)
         good = [row for row in range(len(files)) if row not in features.bad]
         table = dict(zip(good, self.probabilities(features, good), strict=True)) if good else {}
         for row, file in enumerate(files):

@@ -31,6 +31,7 @@ from headstart.trunk import Output, PendingTrunk, Trunk
 LOOKAHEAD_BYTES = 192 * 2**20
 """Decoded pictures that may wait for the engine."""
 _ROWS_A_WRITE = 256
+_LARGEST = float(np.finfo(np.float16).max)
 _AHEAD = 32  # pictures in a batch that is decoded ahead; engines take divisors of it
 
 Progress = Callable[[int, int], None]
@@ -54,7 +55,7 @@ class Features:
     hits: int
     misses: int
     seconds: float
-    _store: Store = field(repr=False)
+    _store: Store | None = field(repr=False)
     _overlay: dict[bytes, np.ndarray] = field(repr=False)
 
     @property
@@ -62,7 +63,9 @@ class Features:
         return self.trunk.outputs
 
     def matrix(self, rows: Sequence[int] | np.ndarray, outputs: Sequence[Output] | None = None) -> np.ndarray:
-        """Features of some rows as float16, shape (rows, dimensions), the outputs side by side.
+        """Features of some rows, shape (rows, dimensions), the outputs side by side.
+
+        They are float16, as they are stored; float32 where there is no store and the engine computes in it.
 
         Rows that another process has removed from the store meanwhile are computed again.
 
@@ -71,7 +74,9 @@ class Features:
         """
         wanted = tuple(outputs) if outputs is not None else self.trunk.outputs
         digests = [_digest(self.dataset, int(row)) for row in rows]
-        result = np.empty((len(digests), sum(output.dimensions for output in wanted)), np.float16)
+        kept = next(iter(self._overlay.values()), None) if self._store is None else None
+        dtype = np.float16 if kept is None else kept.dtype
+        result = np.empty((len(digests), sum(output.dimensions for output in wanted)), dtype)
         places: dict[bytes, list[int]] = {}
         for place, digest in enumerate(digests):
             places.setdefault(digest, []).append(place)
@@ -98,6 +103,8 @@ class Features:
                 if digest in self._overlay:
                     yield digest, self._overlay[digest][columns]
             left = [digest for digest in digests if digest not in self._overlay]
+        if self._store is None:
+            return
         for space in self._store.spaces_with(_context(self.trunk), names):
             if not left:
                 return
@@ -110,14 +117,14 @@ class Features:
 
 
 def extract(
-    dataset: Dataset, trunk: Trunk | PendingTrunk, store: Store, *, progress: Progress | None = None
+    dataset: Dataset, trunk: Trunk | PendingTrunk, store: Store | None, *, progress: Progress | None = None
 ) -> Features:
     """Features of every readable picture, from the store where they are there, else computed and stored.
 
     Args:
         dataset: a data set whose contents were hashed (`Dataset.digested`).
         trunk: a trunk, or the promise of one: then decoding starts at once.
-        store: an open feature store.
+        store: an open feature store; None keeps the features in memory, unrounded.
         progress: called with (pictures done, pictures in all) now and then.
     """
     start = time.perf_counter()
@@ -142,7 +149,7 @@ def extract(
 class _Run:
     """One pass over some pictures."""
 
-    def __init__(self, dataset: Dataset, store: Store, overlay: dict[bytes, np.ndarray]) -> None:
+    def __init__(self, dataset: Dataset, store: Store | None, overlay: dict[bytes, np.ndarray]) -> None:
         self.dataset = dataset
         self.store = store
         self.overlay = overlay
@@ -152,6 +159,8 @@ class _Run:
         """The rows whose features are in no stored space."""
         names = [(output.fingerprint, output.dimensions) for output in trunk.outputs]
         left = {_digest(self.dataset, row): row for row in rows}
+        if self.store is None:
+            return sorted(left.values())
         for space in self.store.spaces_with(_context(trunk), names):
             for digest in self.store.have(space, list(left)):
                 del left[digest]
@@ -177,7 +186,8 @@ class _Run:
             del ahead  # or its pixels would stay until the end
             rest = [row for row in missing if row not in begun]
             self._drain(pool, engine, trunk, decoded=decoded, rows=rest, progress=progress, total=len(rows))
-        self.store.prune()
+        if self.store is not None:
+            self.store.prune()
         return missing
 
     def _decode_ahead(
@@ -252,12 +262,17 @@ class _Run:
         self._keep(space, pending)
 
     def _keep(self, space: Space, rows: list[tuple[bytes, np.ndarray]]) -> None:
-        if rows and not self.store.write(space, rows):
-            self.overlay.update((digest, values.copy()) for digest, values in rows)
+        if self.store is None:
+            self.overlay.update(rows)
+            return
+        # What float16 cannot hold becomes its largest number: far out all the same, and no infinity.
+        rounded = [(digest, np.clip(values, -_LARGEST, _LARGEST).astype(np.float16)) for digest, values in rows]
+        if rows and not self.store.write(space, rounded):
+            self.overlay.update(rounded)
 
 
 def _infer(engine: Engine, batch: _Batch) -> list[np.ndarray]:
-    """Float16 rows of a decoded batch, all outputs side by side, in the engine's own batches, the last one padded."""
+    """Rows of a decoded batch, all outputs side by side, in the engine's own batches, the last one padded."""
     parts = []
     for start in range(0, len(batch.rows), engine.batch_size):
         count = min(engine.batch_size, len(batch.rows) - start)
@@ -266,7 +281,7 @@ def _infer(engine: Engine, batch: _Batch) -> list[np.ndarray]:
             padding = np.zeros((engine.batch_size - len(pixels), *pixels.shape[1:]), np.uint8)
             pixels = np.concatenate([pixels, padding])
         values = engine.infer(pixels)
-        parts.append(np.concatenate([np.asarray(value[:count], np.float16) for value in values], axis=1))
+        parts.append(np.concatenate([value[:count] for value in values], axis=1))
     return parts
 
 

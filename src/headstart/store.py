@@ -79,6 +79,7 @@ class Store:
         self.path = path or store_path()
         self.trouble: str | None = None
         self._lock = threading.RLock()
+        self._unsound: set[tuple[str, tuple[tuple[str, int], ...], bytes]] = set()  # rows found damaged
         self._file = self._which_file()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -201,10 +202,11 @@ class Store:
             sound = isinstance(numbers, bytes) and len(numbers) == 2 * space.width
             if sound and checksum == _checksum(space, picture, numbers):
                 found[picture] = np.frombuffer(numbers, np.float16)
+        self._unsound.update((space.context, space.outputs, row[0]) for row in rows if row[0] not in found)
         return list(found.items())
 
     def have(self, space: Space, pictures: Sequence[bytes]) -> set[bytes]:
-        """Which of the pictures have a row; whether it is whole shows when it is read."""
+        """Which of the pictures have a row that was not found damaged; whether it is whole shows when it is read."""
         found: set[bytes] = set()
         for start in range(0, len(pictures), _AT_ONCE):
             some = pictures[start : start + _AT_ONCE]
@@ -216,11 +218,12 @@ class Store:
                 rows = self._connection.execute(
                     f"SELECT picture FROM features WHERE space = ? AND picture IN ({marks})", (number, *some)
                 ).fetchall()
-                found.update(row[0] for row in rows)
+                found.update(row[0] for row in rows if (space.context, space.outputs, row[0]) not in self._unsound)
         return found
 
     def write(self, space: Space, rows: Iterable[tuple[bytes, np.ndarray]]) -> bool:
         """Keep rows, all or none of them; False where they could not be kept (a full disk, a locked store)."""
+        blobs = [(picture, np.ascontiguousarray(values, np.float16).tobytes()) for picture, values in rows]
         kept = False
         with self._guarded():
             try:
@@ -230,12 +233,10 @@ class Store:
                     self._connection.executemany(
                         "INSERT OR REPLACE INTO features (space, picture, checksum, used, numbers)"
                         " VALUES (?, ?, ?, ?, ?)",
-                        [
-                            (number, picture, _checksum(space, picture, blob), now, blob)
-                            for picture, blob in ((p, np.ascontiguousarray(v, np.float16).tobytes()) for p, v in rows)
-                        ],
+                        [(number, picture, _checksum(space, picture, blob), now, blob) for picture, blob in blobs],
                     )
                 kept = True
+                self._unsound.difference_update((space.context, space.outputs, picture) for picture, _ in blobs)
             except sqlite3.OperationalError as error:
                 if _is_damage(error):
                     raise

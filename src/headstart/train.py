@@ -10,6 +10,7 @@ import time
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -57,6 +58,8 @@ def train(
     target = check_target(output) if output is not None else None
     if report is not None and (why := why_not_writable(report)):
         raise InputError(why)
+    if target is not None and report is not None and Path(report).absolute() == target.absolute():
+        raise InputError(f"the model and the report would both be written to {target}; give the report another name")
     head_module = heads.find(recipe.head)
     threading.Thread(target=_load_ahead, args=(report is not None,), daemon=True).start()
     wanted = trunk.spec(
@@ -153,10 +156,14 @@ def _has(dataset: Dataset, name: str) -> bool:
 def _usable(features: Features, name: str, recipe: Recipe) -> np.ndarray:
     """The rows of a split that have a class and can be read, after a check that enough of them are left."""
     dataset = features.dataset
-    if len(features.bad) > recipe.max_bad * len(dataset):
-        examples = "; ".join(f"{dataset.files[row]}: {why}" for row, why in list(features.bad.items())[:2])
+    lost, listed = len(features.bad) + len(dataset.skipped), len(dataset) + len(dataset.skipped)
+    if lost > recipe.max_bad * listed:
+        reasons = [f"{dataset.files[row]}: {why}" for row, why in list(features.bad.items())[:2]]
+        examples = "; ".join(
+            reasons + [f"{file}: missing, or of a kind that is not read" for file in dataset.skipped][:2]
+        )
         raise PhotosError(
-            f"{len(features.bad)} of {len(dataset)} pictures cannot be read, more than the share of"
+            f"{lost} of {listed} pictures cannot be read, more than the share of"
             f" {recipe.max_bad:.0%} that --max-bad allows.\nFor example {examples}"
         )
     rows = np.array([row for row in dataset.split_indices(name) if int(row) not in features.bad], int)

@@ -52,7 +52,7 @@ class Engine:
         try:
             model = core.read_model(folder / "trunk.xml")
             height, width = facts["image_size"]
-            ready = self._with_pixels(model, facts["layout"])
+            ready = self._with_pixels(model, facts["layout"], facts["precision"])
             ready.reshape([self.batch_size, height, width, 3])
             self._compiled = core.compile_model(ready, "CPU", {
                 "INFERENCE_PRECISION_HINT": facts["precision"],
@@ -64,15 +64,16 @@ class Engine:
             raise EngineError(f"OpenVINO cannot load the compiled trunk in {folder}: {error}") from error
         self._check_outputs()
 
-    def _with_pixels(self, model: Any, layout: str) -> Any:
+    def _with_pixels(self, model: Any, layout: str, precision: str) -> Any:
         from openvino import Layout, Type
         from openvino.preprocess import PrePostProcessor
 
         steps = PrePostProcessor(model)
         steps.input().tensor().set_element_type(Type.u8).set_layout(Layout("NHWC"))
         steps.input().model().set_layout(Layout("NCHW" if layout == "channels_first" else "NHWC"))
-        for index in range(len(model.outputs)):
-            steps.output(index).tensor().set_element_type(Type.f16)
+        if precision == "bf16":  # which float16 holds without loss but for its range
+            for index in range(len(model.outputs)):
+                steps.output(index).tensor().set_element_type(Type.f16)
         return steps.build()
 
     def _check_outputs(self) -> None:
@@ -82,7 +83,7 @@ class Engine:
             raise EngineError(f"the compiled trunk gives outputs of {widths} numbers; expected {self._widths}")
 
     def infer(self, pixels: np.ndarray) -> list[np.ndarray]:
-        """Features of one full batch, float16; from any thread."""
+        """Features of one full batch, float16 or, at full precision, float32; from any thread."""
         request = getattr(self._requests, "own", None)
         if request is None:
             request = self._requests.own = self._compiled.create_infer_request()
