@@ -8,6 +8,7 @@ framework at all.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import io
 import json
@@ -52,7 +53,8 @@ def blank(
     path = cache_folder() / "blanks" / f"{key}.keras"
     future: Future[Path] = Future()
     if path.exists():
-        path.touch()
+        with contextlib.suppress(OSError):  # a cache may be read-only
+            path.touch()
         future.set_result(path)
         return future
 

@@ -232,7 +232,7 @@ class _Run:
         try:
             self._collect(
                 pool, work, itertools.chain(first, _in_batches(rows, engine.batch_size)), _space(trunk),
-                window=2 * engine.parallel,
+                window=4 * (os.cpu_count() or 1),
                 tell=lambda done: progress(min(total, max(0, before) + done), total) if progress else None,
             )  # fmt: skip
         finally:
@@ -296,8 +296,11 @@ class _Batch:
 
 @contextmanager
 def _threads() -> Iterator[ThreadPoolExecutor]:
-    """Threads that decode and run; on an error or Ctrl-C what has not begun is given up."""
-    pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="features")
+    """Threads that decode and run, one more than there are cores, so that none idles while one waits its turn.
+
+    On an error or Ctrl-C what has not begun is given up.
+    """
+    pool = ThreadPoolExecutor((os.cpu_count() or 1) + 1, thread_name_prefix="features")
     try:
         yield pool
     except BaseException:

@@ -61,15 +61,15 @@ def train(
     if target is not None and report is not None and Path(report).absolute() == target.absolute():
         raise InputError(f"the model and the report would both be written to {target}; give the report another name")
     head_module = heads.find(recipe.head)
-    threading.Thread(target=_load_ahead, args=(report is not None,), daemon=True).start()
     wanted = trunk.spec(
         recipe.source, image_size=recipe.image_size, weights=recipe.weights, seed=recipe.seed,
         cuts=() if recipe.cut == AUTO else (recipe.cut,), pooling=None if recipe.pooling == AUTO else recipe.pooling,
     )  # fmt: skip
-    dataset = photos if isinstance(photos, Dataset) else Dataset.open(photos)
-    shape = head_module.shape(len(dataset.classes), recipe.head_options)
     with lazy(building_backend()) as worker, _kept_open(Store()) as store:
-        pending = trunk.prepare(wanted, worker)
+        pending = trunk.prepare(wanted, worker)  # first, since a worker takes longest to be ready
+        dataset = photos if isinstance(photos, Dataset) else Dataset.open(photos)
+        shape = head_module.shape(len(dataset.classes), recipe.head_options)
+        threading.Thread(target=_load_ahead, args=(report is not None,), daemon=True).start()
         dataset = split(dataset.digested(), holdout=recipe.holdout, seed=recipe.seed)
         features = extract(dataset, pending, store, progress=lambda done, total: progress("features", done, total))
 

@@ -29,7 +29,7 @@ class Engine(Protocol):
 
     Attributes:
         batch_size: how many pictures `infer` takes.
-        parallel: how many threads should call `infer`, each decoding its own pictures in between.
+        parallel: how many calls of `infer` it answers at once.
     """
 
     batch_size: int

@@ -51,7 +51,7 @@ class Engine:
         import keras
 
         self.batch_size = 32
-        self.parallel = (os.cpu_count() or 1) + 1  # one runs the network, the others decode meanwhile
+        self.parallel = 1
         self._turn = threading.Lock()
         try:
             self._model = keras.models.load_model(folder / "trunk.keras", compile=False, safe_mode=True)

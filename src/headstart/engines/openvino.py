@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from headstart.errors import EngineError
+from headstart.errors import EngineError, InputError, near
 
 NAME = "openvino"
+PRECISIONS = ("f32", "bf16")
 
 
 def reason_not() -> str | None:
@@ -27,7 +28,9 @@ def version() -> str:
 def best_precision() -> str:
     """`bf16` where the processor computes it natively, else `f32`; `HEADSTART_PRECISION` overrides."""
     named = os.environ.get("HEADSTART_PRECISION")
-    if named in ("f32", "bf16"):
+    if named:
+        if named not in PRECISIONS:
+            raise InputError(f"HEADSTART_PRECISION is {named!r}; expected {' or '.join(PRECISIONS)}.{near(named, PRECISIONS)}")
         return named
     import openvino
 
