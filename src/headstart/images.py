@@ -3,7 +3,7 @@
 What is done, in this order; `DECODING` names it all, and belongs in the key of whatever is computed from the pixels:
 
 1. The bytes say what the file is, never its name: a PNG called `.jpg` is read as a PNG.
-2. A JPEG is decoded at the smallest of the scales 1, 1/2, 1/4 and 1/8 that is not below the size asked for.
+2. A JPEG is decoded at the smallest number of eighths of its size that is not below the size asked for.
 3. The colours become RGB (table below). Embedded colour profiles are not applied.
 4. The whole picture is stretched to `image_size` by an antialiased bicubic filter. Nothing is cropped, and the
    proportions are not kept: every part of a picture counts, and a box drawn on the result can be drawn on the original.
@@ -37,12 +37,13 @@ import re
 import stat
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import (
     AvifImagePlugin,
@@ -62,7 +63,8 @@ from PIL import __version__ as _pillow
 from headstart.errors import InputError, PictureError
 
 DECODING = (
-    f"decode 1; Pillow {_pillow}; libjpeg-turbo {features.version('libjpeg_turbo')}; draft; to RGB; white ground; "
+    f"decode 2; Pillow {_pillow}; libjpeg-turbo {features.version('libjpeg_turbo')}; "
+    f"simplejpeg {simplejpeg.__version__}; eighths; to RGB; white ground; "
     "grey white 1/255/1023/4095/16383/65535; bicubic antialiased; stretch; EXIF"
 )
 """Names everything that decides the values of pixels. Two runs with equal strings give equal arrays."""
@@ -184,7 +186,7 @@ def decode(data: bytes, image_size: tuple[int, int], *, max_pixels: int = MAX_PI
     """
     height, width = _checked(image_size)
     with _plainly(kind := _kind(data)):
-        return np.array(_upright(_opened(data, kind, max_pixels), lambda *_: (width, height), max_pixels))
+        return np.array(_upright(data, _opened(data, kind, max_pixels), lambda *_: (width, height), max_pixels))
 
 
 def read(
@@ -272,7 +274,7 @@ def thumbnail_jpeg(path: str | os.PathLike[str], longest: int = 160, quality: in
 
     data = file_bytes(path)
     with _plainly(kind := _kind(data)):
-        small = _upright(_opened(data, kind, MAX_PIXELS), fit, MAX_PIXELS)
+        small = _upright(data, _opened(data, kind, MAX_PIXELS), fit, MAX_PIXELS)
     small.info.clear()  # Pillow would write the original's comment
     file = io.BytesIO()
     small.save(file, "JPEG", quality=quality, optimize=True)
@@ -364,22 +366,46 @@ def _limit(im: Image.Image, max_pixels: int) -> None:
         raise PictureError(f"it has {im.width:,} x {im.height:,} pixels, more than the {max_pixels:,} allowed")
 
 
-def _upright(im: ImageFile.ImageFile, fit: Callable[[int, int], tuple[int, int]], max_pixels: int) -> Image.Image:
+def _upright(
+    data: bytes, im: ImageFile.ImageFile, fit: Callable[[int, int], tuple[int, int]], max_pixels: int
+) -> Image.Image:
     """The RGB picture at the size that `fit` gives for its upright (width, height)."""
-    box = None
+    whole: Image.Image = im
+    box: tuple[float, float, float, float] | None = None
     if not isinstance(im, JpegImagePlugin.JpegImageFile):
         im.load()  # a PNG may have its EXIF behind the pixels
     turn = _turn(im)
     size = _sides(fit(*_sides(im.size, turn)), turn)
     if isinstance(im, JpegImagePlugin.JpegImageFile):
-        if drafted := im.draft("RGB", size):
-            box = drafted[1]  # the scaled picture may end with a part of a pixel
-        _limit(im, max_pixels)
-        im.load()
-    small = _plain(im).resize(size, Image.Resampling.BICUBIC, box)
+        whole, box = _scaled(data, im, size, max_pixels)
+    small = _plain(whole).resize(size, Image.Resampling.BICUBIC, box)
     if small.mode != "RGB":
         small = small.convert("RGB")
     return small.transpose(_TRANSPOSE[turn]) if turn > 1 else small
+
+
+def _scaled(
+    data: bytes, im: JpegImagePlugin.JpegImageFile, size: tuple[int, int], max_pixels: int
+) -> tuple[Image.Image, tuple[float, float, float, float]]:
+    """A JPEG decoded at the smallest number of eighths that is not below `size`, and the part that is picture.
+
+    A scaled picture may end with a part of a pixel. Pillow scales by halves alone, so it serves where simplejpeg
+    declines: other colours than RGB and grey, and files with faults, which are then read or refused by its rules.
+    """
+    width, height = im.size
+    eighths = next((n for n in range(1, 8) if width * n >= 8 * size[0] and height * n >= 8 * size[1]), 8)
+    wide, high = -(-width * eighths // 8), -(-height * eighths // 8)
+    if im.mode in ("RGB", "L") and wide * high <= max_pixels:
+        colours = "RGB" if im.mode == "RGB" else "GRAY"
+        with suppress(ValueError):
+            pixels = simplejpeg.decode_jpeg(data, colours, min_width=wide, min_height=high)
+            if pixels.shape[:2] == (high, wide):
+                picture = Image.fromarray(pixels if im.mode == "RGB" else pixels[:, :, 0])
+                return picture, (0, 0, width * eighths / 8, height * eighths / 8)
+    drafted = im.draft("RGB", size)
+    _limit(im, max_pixels)
+    im.load()
+    return im, drafted[1] if drafted else (0, 0, *im.size)
 
 
 def _sides(size: tuple[int, int], turn: int) -> tuple[int, int]:
