@@ -30,7 +30,9 @@ def best_precision() -> str:
     named = os.environ.get("HEADSTART_PRECISION")
     if named:
         if named not in PRECISIONS:
-            raise InputError(f"HEADSTART_PRECISION is {named!r}; expected {' or '.join(PRECISIONS)}.{near(named, PRECISIONS)}")
+            raise InputError(
+                f"HEADSTART_PRECISION is {named!r}; expected {' or '.join(PRECISIONS)}.{near(named, PRECISIONS)}"
+            )
         return named
     import openvino
 

@@ -1,0 +1,5 @@
+"""`python -m headstart`: the same as `headstart`."""
+
+from headstart.cli import main
+
+main()
