@@ -32,6 +32,11 @@ SCREEN, SAMPLE = 1_000, 3_000
 """Pictures that all candidates are screened on, and that the finalists are fitted on, at most."""
 FINALISTS = 4
 """Candidates that are scored a second time, at most."""
+ACCURACY_ERRORS, LOSS_ERRORS = 1.0, 0.5
+"""Standard errors of the paired difference that a smaller candidate may lie behind the best.
+
+Loss speaks of every picture, accuracy of the few that change sides, so less is given away of it.
+"""
 STRENGTHS = (0.003, 0.03, 0.3)
 """Ridge strengths, as shares of the mean eigenvalue of the features' covariance."""
 _LEAST = 1e-6  # for a cut that says the same of every picture: its eigenvalues are all zero
@@ -277,9 +282,9 @@ def _dual(
 def _pick(finalists: list[Candidate], others: list[Candidate]) -> Choice:
     """The smallest of the finalists that the pictures cannot tell from the best of them."""
     accurate = max(finalists, key=_rank)
-    level = [c for c in finalists if _within(accurate.right, c.right, 1)]
+    level = [c for c in finalists if _within(accurate.right, c.right, ACCURACY_ERRORS)]
     best = min(level, key=lambda c: c.loss)
-    level = [c for c in level if _within(-best.losses, -c.losses, 1)]
+    level = [c for c in level if _within(-best.losses, -c.losses, LOSS_ERRORS)]
     chosen = min(level, key=lambda c: (c.dimensions, c.loss))
     candidates = (*sorted(finalists, key=_rank, reverse=True), *sorted(others, key=_rank, reverse=True))
     if chosen is best:
