@@ -37,6 +37,7 @@ ACCURACY_ERRORS, LOSS_ERRORS = 1.0, 0.5
 
 Loss speaks of every picture, accuracy of the few that change sides, so less is given away of it.
 """
+_SOLVER_NOISE = 2e-4  # nats: fits that are the same in all but rounding differ by so little
 STRENGTHS = (0.003, 0.03, 0.3)
 """Ridge strengths, as shares of the mean eigenvalue of the features' covariance."""
 _LEAST = 1e-6  # for a cut that says the same of every picture: its eigenvalues are all zero
@@ -299,4 +300,4 @@ def _pick(finalists: list[Candidate], others: list[Candidate]) -> Choice:
 def _within(best: np.ndarray, other: np.ndarray, errors: float) -> bool:
     """Whether `other` lies behind `best` by no more than so many standard errors of the paired difference."""
     difference = best.astype(np.float64) - other.astype(np.float64)
-    return bool(difference.mean() <= errors * difference.std() / np.sqrt(len(difference)) + 1e-12)
+    return bool(difference.mean() <= errors * difference.std() / np.sqrt(len(difference)) + _SOLVER_NOISE)
