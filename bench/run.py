@@ -7,6 +7,7 @@ ratios are taken round by round, and the table shows the median with the lowest 
 """
 
 import argparse
+import datetime
 import importlib.metadata
 import json
 import os
@@ -199,16 +200,26 @@ def main():
     if not (given.shared / "data/cats_vs_dogs").is_dir():
         sys.exit(f"{given.shared} has no data/cats_vs_dogs: give the folder with the pictures by --shared")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    parts = ["# Results", "", f"Written by `python bench/run.py --rounds {given.rounds}`"
-             f"{'' if given.only == list(MEASUREMENTS) else ' --only ' + ' '.join(given.only)}. {machine()}",
-             "Medians, with the lowest and the highest round in brackets."]  # fmt: skip
+    sections = read_sections(given.output)
     with tempfile.TemporaryDirectory(prefix="headstart-bench-") as folder:
         for name in given.only:
             title, rows = MEASUREMENTS[name](given.shared, given.rounds, Path(folder))
-            parts += ["", f"## {title}", "", "| what | figure | |", "|---|---|---|"]
-            parts += [f"| {a} | {b} | {c} |" for a, b, c in rows]
-            print("\n".join(parts[-len(rows) - 5 :]), file=sys.stderr)
-    given.output.write_text("\n".join(parts) + "\n")
+            command = (
+                f"`python bench/run.py --rounds {given.rounds} --only {name}`, {datetime.date.today()}. {machine()}"
+            )
+            lines = [command, "", "| what | figure | |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]
+            sections[title] = "\n".join(lines)
+            print(f"\n## {title}\n\n{sections[title]}", file=sys.stderr)
+    head = "# Results\n\nMedians, with the lowest and the highest round in brackets. Each part names its command.\n"
+    given.output.write_text(head + "".join(f"\n## {title}\n\n{text}\n" for title, text in sections.items()))
+
+
+def read_sections(path):
+    """What is written already, by title: a run of some measurements leaves the others as they are."""
+    if not path.exists():
+        return {}
+    parts = path.read_text().split("\n## ")[1:]
+    return {title: text.strip() for title, text in (part.split("\n", 1) for part in parts)}
 
 
 if __name__ == "__main__":

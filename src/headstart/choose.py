@@ -32,10 +32,11 @@ SCREEN, SAMPLE = 1_000, 3_000
 """Pictures that all candidates are screened on, and that the finalists are fitted on, at most."""
 FINALISTS = 4
 """Candidates that are scored a second time, at most."""
-ACCURACY_ERRORS, LOSS_ERRORS = 1.0, 0.5
-"""Standard errors of the paired difference that a smaller candidate may lie behind the best.
+ACCURACY_ERRORS, LOSS_ERRORS = 2.0, 0.5
+"""Standard errors of the paired difference that a candidate may lie behind the best and still be chosen.
 
-Loss speaks of every picture, accuracy of the few that change sides, so less is given away of it.
+Two of accuracy are what the pictures cannot tell apart. Loss speaks of every picture, accuracy of the few that change
+sides, so loss decides among those, and of it little is given away for a smaller candidate.
 """
 _SOLVER_NOISE = 2e-4  # nats: fits that are the same in all but rounding differ by so little
 STRENGTHS = (0.003, 0.03, 0.3)
