@@ -6,8 +6,11 @@ PYTHON ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 
+# Warnings are errors: a dead link, a page that nothing leads to, a docstring that cannot be read.
+SITE := $(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --fresh-env -d build/doctrees docs site
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test check docs bench clean
 .DELETE_ON_ERROR:
 
 help: ## list these targets
@@ -27,12 +30,17 @@ check: $(VENV)/.headstart-dev ## look over style, types, import direction and ge
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/make_cli_reference.py --check
+	$(BIN)/python tools/fill_pages.py --check
+	$(SITE)
+
+docs: $(VENV)/.headstart-dev ## build the documentation into site/index.html
+	$(SITE)
 
 bench: $(VENV)/.headstart-dev ## measure against the rivals and write bench/RESULTS.md
 	$(BIN)/python bench/run.py
 
 clean: ## remove .venv and what the tools have left; the cache stays: see headstart cache clear
-	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) demo site build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A .venv that is here already and fits is used as it is.

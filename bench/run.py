@@ -2,6 +2,9 @@
 
     python bench/run.py [--shared ../shared] [--rounds 3] [--only NAME ...]
 
+The recipes against the documents they come from take hours and run only when asked for: `--only recipes` is all of
+them.
+
 Whole processes are timed from the outside, rival and headstart in turn, so that a machine that slows down slows both;
 ratios are taken round by round, and the table shows the median with the lowest and the highest.
 """
@@ -14,30 +17,17 @@ import os
 import platform
 import resource
 import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+import recipes
+from processes import spread, timed
 
 HERE = Path(__file__).parent
 PYTHON = sys.executable
 HEADSTART = str(Path(sys.executable).parent / "headstart")
 WEIGHTS = "weights/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_160_no_top.h5"
-
-
-def timed(command, cache=None):
-    """(seconds, peak MB of the largest process, standard output) of a whole process."""
-    environment = dict(os.environ)
-    if cache is not None:
-        environment["HEADSTART_CACHE"] = str(cache)
-    start = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    seconds = time.perf_counter() - start
-    if done.returncode:
-        sys.exit(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-    return seconds, done.stdout
 
 
 def peak_mb(command, cache):
@@ -54,10 +44,6 @@ def peak_mb(command, cache):
     if status:
         sys.exit(f"{command} ended with {status}")
     return kilobytes * (1 if sys.platform != "darwin" else 1 / 1024) / 1024
-
-
-def spread(values, form):
-    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
 def speed(shared, rounds, work):
@@ -194,24 +180,32 @@ def main():
         "--shared", type=Path, default=HERE.parent.parent / "shared", help="folder with data/ and weights/"
     )
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", choices=MEASUREMENTS, default=list(MEASUREMENTS))
+    names = [*MEASUREMENTS, *recipes.MEASUREMENTS, "recipes"]
+    parser.add_argument("--only", nargs="+", choices=names, default=list(MEASUREMENTS))
+    recipes.add_options(parser)
     parser.add_argument("--output", type=Path, default=HERE / "RESULTS.md")
     given = parser.parse_args()
     if not (given.shared / "data/cats_vs_dogs").is_dir():
         sys.exit(f"{given.shared} has no data/cats_vs_dogs: give the folder with the pictures by --shared")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sections = read_sections(given.output)
+    measurements = {**MEASUREMENTS, **recipes.bound(given)}
+    wanted = [name for asked in given.only for name in (recipes.MEASUREMENTS if asked == "recipes" else [asked])]
     with tempfile.TemporaryDirectory(prefix="headstart-bench-") as folder:
-        for name in given.only:
-            title, rows = MEASUREMENTS[name](given.shared, given.rounds, Path(folder))
-            command = (
-                f"`python bench/run.py --rounds {given.rounds} --only {name}`, {datetime.date.today()}. {machine()}"
-            )
+        for name in wanted:
+            title, rows = measurements[name](given.shared, given.rounds, Path(folder))
+            options = recipes.told(given, name)
+            command = f"`python bench/run.py --rounds {given.rounds} --only {name}{options}`"
+            command += f", {datetime.date.today()}. {machine()}"
             lines = [command, "", "| what | figure | |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]
             sections[title] = "\n".join(lines)
             print(f"\n## {title}\n\n{sections[title]}", file=sys.stderr)
+            write_sections(given.output, sections)  # now: a later measurement may fail after hours
+
+
+def write_sections(path, sections):
     head = "# Results\n\nMedians, with the lowest and the highest round in brackets. Each part names its command.\n"
-    given.output.write_text(head + "".join(f"\n## {title}\n\n{text}\n" for title, text in sections.items()))
+    path.write_text(head + "".join(f"\n## {title}\n\n{text}\n" for title, text in sections.items()))
 
 
 def read_sections(path):

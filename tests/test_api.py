@@ -33,7 +33,9 @@ def result(features: hs.Features, tiny_pictures: Path, small_source: dict[str, A
 
 
 def test_decisions_are_the_fields_of_a_recipe() -> None:
-    assert list(typing.get_type_hints(Decisions)) == [field.name for field in dataclasses.fields(hs.Recipe)]
+    assert list(typing.get_type_hints(Decisions)) == [
+        field.name for field in dataclasses.fields(hs.Recipe) if field.name != "callbacks"  # an argument of its own
+    ]
 
 
 def test_train_takes_fields_of_the_recipe_over_a_recipe(result: hs.TrainResult) -> None:

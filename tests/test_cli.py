@@ -1,5 +1,6 @@
 """The command line: what stands on standard output, what on standard error, and the exit status."""
 
+import csv
 import importlib.util
 import json
 import os
@@ -221,12 +222,41 @@ def test_check_gives_findings_and_changes_nothing(run, tiny_pictures, tmp_path):
 def test_sources_are_listed(run):
     status, out, err = run("sources", "mobilenetv2", "--json")
     assert status == 0, err
-    rows = json.loads(out)["sources"]
+    told = json.loads(out)
+    rows = told["sources"]
     assert {"mobilenetv2", "mobilenetv2_1.4"} <= {row["name"] for row in rows}
+    assert told["summary"]["cut"]["name"] == "out_relu"
     assert set(rows[0]) == {"name", "family", "parameters", "size_mb", "image_size", "licence", "here"}
     _, out, _ = run("sources")
     assert "efficientnet_lite0" in out
     assert "mobilenetv2" in out
+    _, out, _ = run("sources", "mobilenetv2_")
+    names = [line.split()[0] for line in out.splitlines()[1:]]
+    assert "mobilenetv2_1.4" in names
+    assert all(name.startswith("mobilenetv2_") for name in names)
+    refused(run("sources", "no_such_net"), "no source named")
+    refused(run("sources", "--cut", "mixed7"), "give its NAME")
+    refused(run("sources", "mobilenetv", "--layer", "out_relu"), "Did you mean mobilenetv2")
+
+
+def test_a_source_is_shown_layer_by_layer(run):
+    small = ("sources", "mobilenet_0.25", "--image-size", "64")
+    status, out, err = run(*small, "--cut", "conv_pw_5_relu")
+    assert (status, err) == (0, "")
+    assert out.startswith("mobilenet_0.25 at 64 × 64 pixels, cut at conv_pw_5_relu: 8 × 8 × 64\n")
+    assert "> conv_pw_5_relu" in out
+    assert "conv_pw_6" not in out
+    status, out, err = run(*small, "--layer", "conv_pw_13_relu", "--json")
+    assert (status, err) == (0, "")
+    told = json.loads(out)
+    assert [row["name"] for row in told["sources"]] == ["mobilenet_0.25"]
+    assert (told["layer"]["name"], told["layer"]["shape"], told["layer"]["used"]) == (
+        "conv_pw_13_relu",
+        [2, 2, 256],
+        True,
+    )
+    message = refused(run(*small, "--layer", "conv_pw13_relu"), "Did you mean conv_pw_13_relu", "2×2×256")
+    assert len(message.splitlines()) == 2
 
 
 def test_the_cache_is_shown_and_emptied(run, fresh_cache):
@@ -287,6 +317,64 @@ def test_predict_takes_folders_and_standard_input(run, trained, tiny_pictures):
     assert files == [str(path) for path in sorted(tiny_pictures.rglob("*.*"))]
     _, out, _ = run("predict", trained.model, "-", "--json", stdin=f"{files[5]}\n\n{files[2]}")
     assert [json.loads(line)["file"] for line in out.splitlines()] == [files[5], files[2]]
+
+
+def test_predict_writes_a_table_whose_rows_are_their_own(run, trained, tiny_pictures, tmp_path):
+    folder = tmp_path / "test"
+    folder.mkdir()
+    for number, path in enumerate(sorted(tiny_pictures.rglob("*.*"))[::7]):
+        shutil.copy(path, folder / f"{number}.jpg")
+    shutil.copy(folder / "3.jpg", folder / 'a, "b".jpg')
+    (folder / "10.jpg").write_text("no picture")
+    target = tmp_path / "new" / "predictions.csv"
+    status, out, err = run("predict", trained.model, folder, "--csv", target, "--probabilities")
+    assert status == 2
+    assert out.startswith(f"{target}: 9 pictures: ")
+    assert out.endswith("1 unreadable\n")
+    assert "1 of the 9 pictures could not be read" in err
+    assert "Traceback" not in err
+    with open(target, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = [f"{number}.jpg" for number in (0, 1, 10, 2, 3, 4, 5, 6)]
+    assert [row["file"] for row in rows] == [str(folder / name) for name in [*names, 'a, "b".jpg']]
+    assert list(rows[0]) == ["file", "label", "probability", "error", *(f"p({name})" for name in CLASSES)]
+    for row in rows:
+        alone = trained.classifier.predict(row["file"])
+        assert (row["label"] or None) == alone.label
+        assert bool(row["error"]) == (alone.error is not None)
+        if alone.label:
+            assert float(row["probability"]) == pytest.approx(alone.probability, abs=1e-4)
+            assert float(row[f"p({alone.label})"]) == float(row["probability"])
+    assert len({row["probability"] for row in rows}) > 5
+    assert [path.name for path in target.parent.iterdir()] == ["predictions.csv"]
+
+
+def test_a_table_goes_to_standard_output_or_beside_json(run, trained, tiny_dataset, tmp_path):
+    given = [str(tiny_dataset.path(row)) for row in (40, 0)]
+    status, out, err = run("predict", trained.model, *given, "--csv", "-")
+    assert (status, err) == (0, "")
+    rows = list(csv.reader(out.splitlines()))
+    assert rows[0] == ["file", "label", "probability", "error"]
+    assert [row[0] for row in rows[1:]] == given
+    target = tmp_path / "answers.csv"
+    status, out, err = run("predict", trained.model, *given, "--csv", target, "--json")
+    assert status == 0
+    told = [json.loads(line) for line in out.splitlines()]
+    assert [row["file"] for row in told] == given
+    assert f"{target}: 2 pictures" in err
+    assert [row[:2] for row in csv.reader(target.read_text("utf-8").splitlines())][1:] == [
+        [row["file"], row["label"]] for row in told
+    ]
+
+
+def test_a_table_that_cannot_be_is_refused(run, trained, tiny_pictures, tmp_path):
+    refused(run("predict", trained.model, tiny_pictures, "--csv", tmp_path / "a.keras"), "ends in .csv", "a.csv")
+    refused(run("predict", trained.model, tiny_pictures, "--csv", "-", "--json"), "--csv - and --json")
+    refused(run("predict", trained.model, tiny_pictures, "--probabilities"), "--csv FILE")
+    (tmp_path / "empty").mkdir()
+    refused(run("predict", trained.model, tmp_path / "empty", "--csv", tmp_path / "a.csv"), "no pictures")
+    refused(run("predict", trained.model, tmp_path / "empty", "--csv", "-"), "no pictures")
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 
 
 def test_a_folder_without_pictures_is_no_silent_success(run, trained, tmp_path):

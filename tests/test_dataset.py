@@ -64,6 +64,7 @@ def table(path: Path, rows: list[str], encoding: str = "utf-8") -> Path:
 def test_class_folders(tmp_path):
     dataset = Dataset.open(fill(tmp_path, dogs=2, cats=3, cats__kittens=1))
     assert dataset.classes == dataset.class_names == ("cats", "dogs")
+    assert dataset.class_indices == {"cats": 0, "dogs": 1}
     assert dataset.files == ("cats/0.jpg", "cats/1.jpg", "cats/2.jpg", "cats/kittens/0.jpg", "dogs/0.jpg", "dogs/1.jpg")
     assert dataset.labels.tolist() == [0, 0, 0, 0, 1, 1]
     assert dataset.labels.dtype == np.int32

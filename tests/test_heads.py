@@ -12,8 +12,8 @@ import pytest
 from scipy.optimize import minimize
 
 from headstart import heads
-from headstart.errors import MissingExtraError, RecipeError
-from headstart.heads import HeadData, Layer, apply, dense, linear, log_loss, softmax, untrained
+from headstart.errors import RecipeError
+from headstart.heads import HeadData, Layer, apply, linear, log_loss, softmax
 
 needs_tensorflow = pytest.mark.skipif(
     importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is not installed: pip install 'headstart[cpu]'"
@@ -196,76 +196,6 @@ def test_float16_features_are_used_at_full_precision():
     assert linear.fit(large).layers[0].kernel.dtype == np.float32
 
 
-# ---- dense --------------------------------------------------------------------------------------------------------
-
-
-def crossed(count: int = 240, seed: int = 0) -> HeadData:
-    """Four clouds, opposite ones of one class: no line parts them. A tenth of the labels is wrong."""
-    random = np.random.default_rng(seed)
-    corner = random.integers(0, 2, (count, 2))
-    features = corner * 6 + random.normal(size=(count, 2)) * 0.6 + 20
-    labels = corner[:, 0] ^ corner[:, 1] ^ (random.random(count) < 0.1)
-    return HeadData(features.astype(np.float16), labels, 2, np.arange(count) % 4, seed)
-
-
-OPTIONS = {"units": 64, "learning_rate": 0.05, "epochs": 25, "patience": 25, "dropout": 0.1}
-
-
-@pytest.fixture(scope="module")
-def trained():
-    """A dense head on the crossed clouds, with what was told while it was trained."""
-    told = []
-    return dense.fit(crossed(), options=OPTIONS, progress=told.append), told
-
-
-@pytest.mark.slow
-@needs_tensorflow
-def test_dense_learns_what_no_line_can_part(trained):
-    head, _ = trained
-    data = crossed()
-    right = (head.predict(data.features).argmax(axis=1) == data.labels).mean()
-    assert right > 0.85
-    straight = linear.fit(data).predict(data.features)
-    assert (straight.argmax(axis=1) == data.labels).mean() < 0.7
-
-
-@pytest.mark.slow
-@needs_tensorflow
-def test_dense_tells_every_epoch_and_keeps_the_best_one(trained):
-    head, told = trained
-    assert set(head.history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
-    epochs = len(head.history["loss"])
-    assert all(len(values) == epochs for values in head.history.values())
-    assert [facts["epoch"] for facts in told] == list(range(1, epochs + 1))
-    assert [facts["val_loss"] for facts in told] == pytest.approx(head.history["val_loss"])
-    # Measured again with the folded layers: the held-out fold at the epoch of its least loss.
-    assert head.loss == pytest.approx(min(head.history["val_loss"]), abs=2e-3)
-    assert head.loss < head.history["val_loss"][-1] - 5e-3, "the last epoch is the best: nothing was shown"
-    assert head.settings == {**dense.DEFAULTS, **OPTIONS}
-    assert [layer.activation for layer in head.layers] == ["relu", "softmax"]
-    assert [layer.dropout for layer in head.layers] == [0.0, 0.1]
-
-
-@pytest.mark.slow
-@needs_tensorflow
-def test_dense_is_decided_by_its_seed():
-    options = {"units": 4, "epochs": 2}
-    runs = [dense.fit(dataclasses.replace(crossed(60), seed=seed), options=options) for seed in (1, 1, 2)]
-    np.testing.assert_array_equal(runs[0].layers[0].kernel, runs[1].layers[0].kernel)
-    np.testing.assert_array_equal(runs[0].layers[1].bias, runs[1].layers[1].bias)
-    assert not np.array_equal(runs[0].layers[0].kernel, runs[2].layers[0].kernel)
-
-
-@pytest.mark.parametrize("call", [dense.fit, lambda _, options: dense.shape(2, options)])
-def test_dense_without_tensorflow_names_the_extra(call, monkeypatch):
-    find_spec = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *rest: None if name == "tensorflow" else find_spec(name, *rest)
-    )
-    with pytest.raises(MissingExtraError, match=r"pip install 'headstart\[cpu\]'"):
-        call(crossed(8), options={})
-
-
 # ---- options, all heads ---------------------------------------------------------------------------------------------
 
 
@@ -278,13 +208,6 @@ def test_dense_without_tensorflow_names_the_extra(call, monkeypatch):
         (linear, {"strength": float("nan")}, "got nan"),
         (linear, {"strength": True}, "got True"),
         (linear, {"strength": "1"}, "got '1'"),
-        (dense, {"unit": 5}, "no option 'unit'; .* Did you mean units?"),
-        (dense, {"units": 0}, "units of the dense head must lie between 1 and 65536; got 0"),
-        (dense, {"dropout": 1.0}, "dropout .* between 0.0 and 0.95; got 1.0"),
-        (dense, {"learning_rate": float("nan")}, "got nan"),
-        (dense, {"epochs": True}, "got True"),
-        (dense, {"epochs": 2.5}, "epochs .* whole number; got 2.5"),
-        (dense, {"batch_size": "32"}, "got '32'"),
     ],
 )
 def test_an_option_that_is_unknown_or_out_of_range_is_refused(module, options, message):
@@ -299,11 +222,17 @@ def test_a_head_has_what_the_house_asks_of_it(name):
     module = heads.find(name)
     assert name == module.NAME
     assert module.SUMMARY
-    if name != "dense" or importlib.util.find_spec("tensorflow"):
-        shape = module.shape(5, {})
-        assert shape[-1]["units"] == 5
-        assert shape[-1]["activation"] == "softmax"
-        assert all(set(layer) == {"units", "activation", "dropout"} for layer in shape)
+    shape = module.shape(5, {})
+    assert shape[-1]["units"] == 5
+    assert shape[-1]["activation"] == "softmax"
+    assert all(set(layer) == {"units", "activation", "dropout"} for layer in shape)
+    layers = module.untrained(7, 5, options={}, seed=0)
+    assert [layer.kernel.shape[1] for layer in layers] == [layer["units"] for layer in shape]
+    assert layers[0].kernel.shape[0] == 7
+    head = module.fit(blobs(60, 7, classes=5), options={})
+    assert [layer.kernel.shape for layer in head.layers] == [layer.kernel.shape for layer in layers]
+    assert bool(head.history) == module.BY_EPOCHS
+    assert len(head.epoch_seconds) == len((head.history or {}).get("loss", ()))
 
 
 def test_an_unknown_head_gets_the_near_match():
@@ -345,7 +274,7 @@ def test_layers_on_numpy_give_what_keras_gives(tmp_path):
 
 
 def test_apply_takes_any_number_of_rows():
-    layers = untrained(3, 2, 0)
+    layers = linear.untrained(3, 2, options={}, seed=0)
     features = np.random.default_rng(0).normal(size=(9000, 3)).astype(np.float16)
     whole = apply(layers, features)
     assert whole.dtype == np.float32
@@ -372,9 +301,9 @@ def test_log_loss():
 def test_an_untrained_head_is_near_chance_and_decided_by_its_seed():
     data = blobs(900, 40, classes=3)
     scaled = (data.features - data.features.mean(axis=0)) / data.features.std(axis=0)
-    accuracies = [(apply(untrained(40, 3, seed), scaled).argmax(axis=1) == data.labels).mean() for seed in range(20)]
+    accuracies = [(apply(linear.untrained(40, 3, options={}, seed=seed), scaled).argmax(axis=1) == data.labels).mean() for seed in range(20)]
     assert np.mean(accuracies) == pytest.approx(1 / 3, abs=0.15)
-    kernel = untrained(40, 3, 5)[0].kernel
-    np.testing.assert_array_equal(kernel, untrained(40, 3, 5)[0].kernel)
+    kernel = linear.untrained(40, 3, options={}, seed=5)[0].kernel
+    np.testing.assert_array_equal(kernel, linear.untrained(40, 3, options={}, seed=5)[0].kernel)
     assert np.abs(kernel).max() <= np.sqrt(6 / 43)
     assert kernel.std() == pytest.approx(np.sqrt(2 / 43), rel=0.2)

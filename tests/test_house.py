@@ -14,8 +14,8 @@ TEMPLATES = {str(path.relative_to(HOUSE)): path.read_text("utf-8") for path in s
 
 WRITERS = {
     "downloads.py": "keeps what arrived for the next time, and renames the file itself once it is whole",
-    "heads/dense.py": "writes into a temporary folder, for the worker and back",
     "images.py": "writes to memory",
+    "keras_callbacks.py": "writes into a temporary folder, for the worker and back",
     "store.py": "moves a damaged store aside; SQLite writes the rest",
     "train.py": "asks Classifier.save",
 }

@@ -20,10 +20,11 @@ from headstart.errors import RecipeError
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src/headstart").rglob("*.py"))
 PUBLIC = """
-Classifier Dataset Evaluation Features Finding Findings Head Prediction Rate Recipe Source TrainResult Trunk
-__version__ audit errors evaluate features fit_head source sources train wilson
+Classifier Dataset Evaluation Features Finding Findings Head LayerFacts Prediction Rate Recipe Source Summary
+TrainResult Trunk __version__ audit errors evaluate features fit_head pictures_in source sources summary train wilson
+write_csv
 """.split()
-STAGES = ("audit", "evaluate", "features", "train")
+STAGES = ("audit", "evaluate", "features", "summary", "train")
 LATE = {"keras", "tensorflow", "openvino", "scipy", "h5py", "pyarrow", "rich", "jinja2", "urllib3", "threadpoolctl"}
 
 
@@ -96,7 +97,7 @@ def test_what_is_heavy_is_imported_inside_functions(path: Path) -> None:
 def test_a_stage_can_be_called_whatever_was_imported_first(first: str) -> None:
     code = (
         f"import {first}\nimport headstart as hs\n"
-        "assert all(callable(getattr(hs, name)) for name in ('audit', 'evaluate', 'features', 'train'))\n"
+        "assert all(callable(getattr(hs, name)) for name in ('audit', 'evaluate', 'features', 'summary', 'train'))\n"
         "from headstart.train import train\nfrom headstart import features\n"
         "assert callable(hs.train) and callable(train) and features.extract"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import itertools
 import math
 import re
 import subprocess
@@ -12,6 +13,7 @@ import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
@@ -26,6 +28,7 @@ from headstart.report import (
     Figure,
     Images,
     Mistake,
+    NamedHistory,
     Picture,
     Rate,
     Report,
@@ -33,6 +36,7 @@ from headstart.report import (
     SourceFacts,
     Start,
     Strength,
+    curves_svg,
     render,
     write,
 )  # fmt: skip
@@ -114,6 +118,7 @@ def full(names: tuple[str, ...] = ("cat", "dog"), file: str = "cats/one.jpg", no
     k = len(names)
     confusion = tuple(tuple(40 if i == j else (i + 2 * j) % 3 for j in range(k)) for i in range(k))
     curve = [0.5, 0.7, 0.9]
+    history = {"accuracy": curve, "val_accuracy": curve, "loss": curve[::-1], "val_loss": curve[::-1]}
     return small(
         title=note, verdict=note, classes=names, confusion=confusion, loss=0.12, before_training=Start(0.48, 0.71),
         source=SourceFacts(names[0], 2_257_984, 9.4, note, (160, 160)), cut=names[0], pooling=note, head=note,
@@ -121,7 +126,8 @@ def full(names: tuple[str, ...] = ("cat", "dog"), file: str = "cats/one.jpg", no
         samples=tuple(Picture(name, jpeg(), file) for name in names[:9]),
         choices=tuple(Choice(names[0], note, f"{note}{i}", 1280, 0.9 - i / 100, 0.85, 0.95, i == 1, note, note)
                       for i in range(3)),
-        history={"accuracy": curve, "val_accuracy": curve, "loss": curve[::-1], "val_loss": curve[::-1]}, tuned_from=2,
+        notes=(note, note), views=(Picture(note, jpeg(), file), Picture("view 1", jpeg(9), file)), views_words=note,
+        history=history, tuned_from=2, reading=note, name=note, others=(NamedHistory(names[0], history, note),),
         strengths=tuple(Strength(10.0**p, 0.9, 0.3, p == 0) for p in range(-3, 3)),
         per_class=tuple(ClassRow(name, 0.9, 0.8, 0.85, 50) for name in names),
         mistakes=(Mistake(file, jpeg(), names[0], names[-1], 0.97),),
@@ -135,6 +141,7 @@ def test_a_full_report_is_well_formed_and_has_every_section():
     page = Page(render(full()))
     sections = {
         "pictures",
+        "views",
         "choices",
         "learning",
         "confusion",
@@ -251,7 +258,7 @@ def test_mistakes_come_surest_first_in_plain_words():
 
 def test_one_epoch_is_a_dot():
     drawn = report_view.curves(small(history={"accuracy": [0.8], "loss": [0.5]}))
-    assert [plot.title for plot in drawn] == ["Accuracy", "Loss"]
+    assert [plot.title for plot in drawn] == ["Accuracy", "Cross-entropy"]
     assert [len(line.dots) for line in drawn[0].lines] == [1]
     assert drawn[0].lines[0].stretches == ()
     Page(render(small(history={"accuracy": [0.8], "loss": [0.5]})))
@@ -275,9 +282,139 @@ def test_no_history_leaves_no_curves(history):
     assert "learning" not in Page(render(small(history=history))).ids()
 
 
+def pair(**changes) -> Report:
+    """A run with and one without dropout, of unlike lengths."""
+    held = {"accuracy": [0.6, 0.7, 0.8], "val_accuracy": [0.6, 0.7, 0.75], "loss": [0.7, 0.6, 0.5],
+            "val_loss": [0.7, 0.6, 0.55]}  # fmt: skip
+    free = {"accuracy": [0.7, 0.9], "val_accuracy": [0.65, 0.7], "loss": [0.6, 0.2], "val_loss": [0.7, 0.9]}
+    other = NamedHistory("without", free, "Over-fitting.")
+    return small(**{"history": held, "name": "with", "reading": "Settled.", "others": (other,), **changes})
+
+
+def test_two_runs_are_four_lines_that_differ_without_colour():
+    for plot in report_view.curves(pair()):
+        assert [line.curve.name for line in plot.lines] == [
+            "with, training", "with, validation", "without, training", "without, validation"
+        ]  # fmt: skip
+        assert len({line.curve.dash for line in plot.lines}) == 4
+        assert [line.curve.tag for line in plot.lines] == ["A", "A", "B", "B"]
+        assert [line.curve.colour for line in plot.lines] == [1, 1, 2, 2]
+        ends = [line.tag_at for line in plot.lines]
+        assert all(ends)
+        assert ends[0][0] > ends[2][0]  # the shorter run ends sooner
+        for line in plot.lines:
+            assert len(line.stretches[0].split()) == (3 if line.curve.tag == "A" else 2)
+
+
+def test_two_runs_are_named_and_read_under_one_pair_of_charts():
+    html = render(pair())
+    text = Page(html).text
+    assert text.count("training validation") == 2  # one key for both charts
+    assert "A withtraining validation B withouttraining validation" in text
+    assert text.index("with. Settled.") < text.index("without. Over-fitting.")
+    alone = Page(render(pair(others=()))).text
+    assert "Settled." in alone
+    assert "with. Settled." not in alone
+
+
+def test_a_third_run_is_drawn_and_a_fourth_counted():
+    other = NamedHistory("more", {"loss": [0.5, 0.4]})
+    plots = report_view.curves(pair(others=(other, other, other)))
+    assert len({line.curve.dash for line in plots[1].lines}) == len(plots[1].lines) == 4  # of two, training alone
+    assert "and 1 more not drawn" in Page(render(pair(others=(other, other, other)))).text
+    assert "not drawn" not in Page(render(pair(others=(other, other)))).text
+
+
+def test_letters_of_lines_that_end_alike_are_kept_apart_within_the_chart():
+    lines = [charts.Curve(str(i), [0.5, 0.2], 1, "", "A") for i in range(6)]
+    plot = charts.plot("Loss", [1, 2], lines, x_label="epoch", y_label="loss")
+    heights = sorted(line.tag_at[1] for line in plot.lines)
+    assert all(b - a >= charts.TAG_APART - 0.01 for a, b in itertools.pairwise(heights))
+    assert heights[-1] <= charts.HEIGHT - charts.BOTTOM
+    lone = charts.plot("Loss", [1, 2], lines[:1], x_label="epoch", y_label="loss")
+    assert lone.lines[0].stretches[0].endswith(f"{lone.lines[0].tag_at[0]},{lone.lines[0].tag_at[1]}")
+
+
+def test_a_lone_value_between_gaps_is_a_dot_also_in_a_long_or_a_tagged_line():
+    values = [0.5] * 60 + [math.nan, 0.4, math.nan] + [0.3] * 10
+    for tag in ("", "A"):
+        (line,) = charts.plot("L", range(1, 74), [charts.Curve("v", values, 1, "", tag)], x_label="", y_label="").lines
+        assert len(line.dots) == 1
+        assert len(line.stretches) == 2
+
+
+def test_notes_come_before_the_figures_and_a_views_row_after_the_samples():
+    page = Page(render(full()))
+    noted = Page(render(small(notes=("Six classes: a softmax of 6 units.",)))).text
+    assert noted.index("Six classes: a softmax of 6 units.") < noted.index("of 100 test pictures right")
+    ids = [attrs["id"] for attrs in page.all("section")]
+    assert ids.index("views") == ids.index("pictures") + 1
+    views = (Picture("as it is", jpeg(), "a.jpg"), Picture("view 0", jpeg(9), "a.jpg"))
+    shown = Page(render(small(views=views, views_words="Turned by up to 40 degrees.")))
+    assert "What augmentation does to one picture Turned by up to 40 degrees." in shown.text
+    assert [image["alt"] for image in shown.all("img")] == ["as it is of a.jpg", "view 0 of a.jpg"]
+
+
+def test_the_svg_stands_alone(tmp_path):
+    held, free = pair().history, pair().others[0].history
+    root = ElementTree.fromstring(curves_svg({"with": held, "without": free}))
+    space = "{http://www.w3.org/2000/svg}"
+    assert root.tag == f"{space}svg"
+    texts = [element.text for element in root.iter(f"{space}text")]
+    assert {"Accuracy", "Cross-entropy", "with", "without", "A", "B", "epoch"} <= set(texts)
+    lines = list(root.iter(f"{space}polyline"))
+    assert len(lines) == 8
+    assert len({line.get("stroke-dasharray") for line in lines}) == 4
+    groups = [group for group in root.iter(f"{space}g") if group.find(f"{space}polyline") is not None]
+    assert {group.get("stroke") for group in groups} == {"#1c5fc4", "#b3580a"}  # also where styles are taken out
+    names = {name for element in root.iter() for name in element.attrib}
+    assert not names & {"href", "src", "onload", "id"}
+    assert "url(" not in curves_svg({"with": held})
+
+
+def test_the_styles_of_the_svg_touch_nothing_around_it():
+    style = next(
+        ElementTree.fromstring(curves_svg({"a": pair().history})).iter("{http://www.w3.org/2000/svg}style")
+    ).text
+    selectors = [part.strip() for rule in re.findall(r"([^{}]+)\{[^{}]*\}", style) for part in rule.split(",")]
+    assert len(selectors) > 10
+    assert all(part.startswith(".headstart-curves ") for part in selectors)
+
+
+def test_the_svg_has_the_colours_of_the_page():
+    svg, html = curves_svg({"a": pair().history, "b": pair().history, "c": pair().history}), render(small())
+    for scheme, part in (("light", svg.split("</style>")[1]), ("dark", svg.split("</style>")[0])):
+        block = html[html.index(f"color-scheme: {scheme};") :].split("}")[0]
+        value = dict(re.findall(r"--(\w+): ([^;]+);", block))
+        for name in ("one", "two", "three", "muted", "line", "card", "ink"):
+            assert value[name] in part, (scheme, name)
+
+
+def test_the_svg_of_one_run_of_none_and_of_too_many():
+    history = pair().history
+    one = curves_svg({"mine": history})
+    assert "validation" in one
+    assert ">A<" not in one
+    assert "Cross-entropy" not in curves_svg({"mine": {"accuracy": [0.5, 0.6]}})
+    assert curves_svg({}) == curves_svg({"a": {}}) == curves_svg({"a": {"loss": [math.nan]}}) == ""
+    assert "and 2 more, not drawn" in curves_svg(dict.fromkeys("vwxyz", history))
+    assert "Cross-entropy: 1 of the values was not a number" in curves_svg({"a": {"loss": [0.5, math.nan]}})
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=[ascii(name[:12]) for name in HOSTILE])
+def test_hostile_names_in_the_svg_are_text(name):
+    def tags(svg: str) -> list[str]:
+        return [element.tag for element in ElementTree.fromstring(svg).iter()]
+
+    history = pair().history
+    svg = curves_svg({name: history, "other": history})
+    assert tags(svg) == tags(curves_svg({"plain": history, "other": history}))
+    assert report_words.shown(name) in [element.text for element in ElementTree.fromstring(svg).iter()]
+
+
 def test_long_histories_are_thinned_but_keep_their_ends():
     xs = list(range(1, 10_001))
-    plot = charts.plot("Loss", xs, {"training": [1 / x for x in xs]}, x_label="epoch", y_label="loss")
+    plot = charts.plot("Loss", xs, [charts.Curve("training", [1 / x for x in xs])], x_label="epoch", y_label="loss")
     points = plot.lines[0].stretches[0].split()
     assert len(points) <= charts.POINTS + 1
     assert [float(p.split(",")[0]) for p in (points[0], points[-1])] == [
@@ -325,7 +462,9 @@ def test_the_page_stays_small_however_much_there_is():
     report = small(
         classes=names, confusion=tuple(tuple(1 for _ in names) for _ in names),
         per_class=tuple(ClassRow(name, 0.5, 0.5, 0.5, 300) for name in names),
-        samples=tuple(Picture("a", heavy, f) for f in files),
+        samples=tuple(Picture("a", heavy, f) for f in files), views=tuple(Picture("v", heavy, f) for f in files),
+        notes=tuple(f"remark {i}." for i in range(5_000)), history={"loss": [0.1] * 20_000},
+        others=tuple(NamedHistory(f, {"loss": [0.2]}, f) for f in files),
         mistakes=tuple(Mistake(f, heavy, "a", "b", 0.9) for f in files),
         findings=tuple(Finding("duplicate", files[:43], f"note {i}", "done") for i in range(2_000)),
         thumbnails=dict.fromkeys(files, heavy), skipped=tuple((f, "why") for f in files),
@@ -334,7 +473,12 @@ def test_the_page_stays_small_however_much_there_is():
     html = render(report)
     text = Page(html).text
     assert len(html) < 1_200_000
-    assert len(Page(html).all("img")) == report_view.SAMPLES + report_view.MISTAKES + report_view.FINDING_THUMBNAILS
+    drawn = (report_view.SAMPLES, report_view.VIEWS, report_view.MISTAKES, report_view.FINDING_THUMBNAILS)
+    assert len(Page(html).all("img")) == sum(drawn)
+    assert "and 4,998 more not drawn" in text
+    assert "and 4,988 more notes" in text
+    assert "remark 11." in text
+    assert "remark 12." not in text
     assert "and 37 more" in text
     assert "and 1,988 more of this kind" in text
     assert "and 4,980 more left out" in text

@@ -70,9 +70,9 @@ def test_the_test_split_is_touched_once_at_the_end(tiny_pictures, recipe, tmp_pa
     asked = []
     matrix = Features.matrix
 
-    def watched(self, rows, outputs=None):
+    def watched(self, rows, outputs=None, *, view=None):
         asked.append({self.dataset.files[int(row)].split("/")[0] for row in rows})
-        return matrix(self, rows, outputs)
+        return matrix(self, rows, outputs, view=view)
 
     monkeypatch.setattr(Features, "matrix", watched)
     result = train(photos, Recipe(**{**recipe.as_dict(), "cut": "auto", "pooling": "auto", "image_size": (64, 64)}))
@@ -263,11 +263,10 @@ def test_a_pooling_that_was_asked_for_ends_in_the_model(tiny_pictures, small_sou
 
 
 def test_a_dense_head_ends_in_the_model_with_its_history(tiny_pictures, recipe, tmp_path):
-    pytest.importorskip("tensorflow", reason="TensorFlow is not installed: pip install 'headstart[cpu]'")
     from headstart.classifier import Classifier
 
     dense = Recipe(
-        **{**recipe.as_dict(), "image_size": (64, 64), "head": "dense", "head_options": {"units": 8, "epochs": 3}}
+        **{**recipe.as_dict(), "image_size": (64, 64), "head": "dense", "head_options": {"layers": [{"dense": 8}], "epochs": 3}}
     )
     told = []
     result = train(
@@ -277,8 +276,8 @@ def test_a_dense_head_ends_in_the_model_with_its_history(tiny_pictures, recipe, 
     history = result.as_dict()["history"]
     assert {len(values) for values in history.values()} == {3}
     assert [done for stage, done in told if stage == "training the head"] == [1, 2, 3]
-    assert result.recipe.head_options["units"] == 8
-    assert result.recipe.head_options["dropout"] == 0.3, "the recipe that was done names every option"
+    assert result.recipe.head_options["layers"] == [{"dense": 8}]
+    assert result.recipe.head_options["learning_rate"] == 1e-3, "the recipe that was done names every option"
     paths = [result.dataset.path(row) for row in result.rows["test"]]
     for one, other in zip(result.classifier.predict(paths), Classifier.load(result.model).predict(paths), strict=True):
         assert list(one.probabilities.values()) == pytest.approx(list(other.probabilities.values()), abs=2e-4)
@@ -313,19 +312,3 @@ def test_a_place_that_cannot_be_written_is_refused_first(tiny_pictures, recipe, 
         train(tiny_pictures, recipe, output=tmp_path / "file" / "a.keras", progress=never)
     with pytest.raises(InputError, match="is a folder"):
         train(tiny_pictures, recipe, report=tmp_path, progress=never)
-
-
-def test_a_dense_head_without_tensorflow_is_refused_before_any_work(tiny_pictures, recipe, monkeypatch):
-    import importlib.util
-
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *rest: None if name == "tensorflow" else find(name, *rest)
-    )
-
-    def never(*_):
-        raise AssertionError("work had begun")
-
-    dense = Recipe(**{**recipe.as_dict(), "image_size": (64, 64), "head": "dense"})
-    with pytest.raises(MissingExtraError, match=r"headstart\[cpu\]"):
-        train(tiny_pictures, dense, progress=never)

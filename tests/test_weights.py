@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import http.server
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,7 @@ import numpy as np
 import pytest
 
 from headstart import sources as S
-from headstart.errors import SourceError
+from headstart.errors import DownloadError, SourceError
 from headstart.sources import _graph, _weights
 
 FOLDER = Path(__file__).parents[1] / "../shared/weights"
@@ -87,6 +91,91 @@ def test_imagenet_weights_from_kerass_own_cache(monkeypatch: pytest.MonkeyPatch)
     np.testing.assert_array_equal(
         _graph.weights_of(model.get_layer("conv1"))[0], _graph.weights_of(local.get_layer("conv1"))[0]
     )
+
+
+# ---- fetched by Keras, from a server on this machine
+
+
+@pytest.fixture(scope="module")
+def weights_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("weights") / "a.weights.h5"
+    S.build(SOURCE, image_size=(32, 32), weights="random", seed=5).save_weights(path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def served(weights_bytes: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., S.Source]]:
+    """Gives the source with its weights on a server that answers as told; Keras keeps files in `tmp_path`."""
+    from keras.src.utils import file_utils
+
+    answers: dict[str, tuple[int, bytes]] = {}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = answers[self.path]
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(weights_bytes)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(file_utils.config, "keras_home", lambda: str(tmp_path))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    serving.start()
+
+    def source(body: bytes = weights_bytes, *, status: int = 200) -> S.Source:
+        answers["/w.h5"] = status, body
+        digest = hashlib.sha256(weights_bytes).hexdigest()
+        url = f"http://127.0.0.1:{server.server_port}/w.h5"
+        files = {"any": {"file": "w.h5", "url": url, "hash": digest}}
+        return dataclasses.replace(SOURCE, variant={**SOURCE.variant, "files": files})
+
+    yield source
+    server.shutdown()
+    serving.join()
+    server.server_close()
+
+
+def test_weights_are_fetched_once_with_progress(
+    served: Callable[..., S.Source], weights_bytes: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = served()
+    assert not S.is_here(source)
+    model = S.build(source, image_size=(32, 32))
+    out, err = capsys.readouterr()
+    assert out == "", "stdout belongs to the answer"
+    assert f"{len(weights_bytes)}/{len(weights_bytes)}" in err
+    assert (tmp_path / "models/w.h5").read_bytes() == weights_bytes
+    assert S.is_here(source)
+    expected = S.build(SOURCE, image_size=(32, 32), weights="random", seed=5)
+    np.testing.assert_array_equal(_graph.weights_of(model)[0], _graph.weights_of(expected)[0])
+    S.build(served(status=500), image_size=(32, 32))  # not asked again
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (lambda whole: {"body": whole[:-1] + bytes([whole[-1] ^ 1])}, "Incomplete or corrupted"),
+        (lambda whole: {"body": whole[: len(whole) // 2]}, "retrieval incomplete"),
+        (lambda _: {"body": b"", "status": 404}, "Not Found"),
+    ],
+    ids=["another file", "cut off", "not there"],
+)
+def test_what_is_not_the_whole_file_is_refused(
+    answer: Callable[[bytes], dict[str, Any]], why: str, served: Callable[..., S.Source], weights_bytes: bytes
+) -> None:
+    with pytest.raises(DownloadError, match=why) as caught:
+        S.build(served(**answer(weights_bytes)), image_size=(32, 32))
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3
+    assert "from 127.0.0.1" in lines[0]
+    assert "w.h5, give it with --weights FILE" in lines[1]
+    assert "--source efficientnet_lite0" in lines[2]
+    model = S.build(served(), image_size=(32, 32))  # what was left of it is not taken for the file
+    assert np.any(_graph.weights_of(model)[0])
 
 
 # ---- both layouts, on a small network

@@ -25,11 +25,14 @@ if TYPE_CHECKING:
 
     from headstart import errors as errors
     from headstart import sources as sources
+    from headstart.answers import pictures_in as pictures_in
+    from headstart.answers import write_csv as write_csv
     from headstart.api import audit as audit
     from headstart.api import evaluate as evaluate
     from headstart.api import features as features
     from headstart.api import fit_head as fit_head
     from headstart.api import source as source
+    from headstart.api import summary as summary
     from headstart.api import train as train
     from headstart.classifier import Classifier as Classifier
     from headstart.classifier import Prediction as Prediction
@@ -44,23 +47,26 @@ if TYPE_CHECKING:
     from headstart.recipe import Recipe as Recipe
     from headstart.result import TrainResult as TrainResult
     from headstart.sources import Source as Source
+    from headstart.summary import LayerFacts as LayerFacts
+    from headstart.summary import Summary as Summary
     from headstart.trunk import Trunk as Trunk
 
 __all__ = [
-    "Classifier", "Dataset", "Evaluation", "Features", "Finding", "Findings", "Head", "Prediction", "Rate", "Recipe",
-    "Source", "TrainResult", "Trunk", "__version__", "audit", "errors", "evaluate", "features", "fit_head", "source",
-    "sources", "train", "wilson",
+    "Classifier", "Dataset", "Evaluation", "Features", "Finding", "Findings", "Head", "LayerFacts", "Prediction",
+    "Rate", "Recipe", "Source", "Summary", "TrainResult", "Trunk", "__version__", "audit", "errors", "evaluate",
+    "features", "fit_head", "pictures_in", "source", "sources", "summary", "train", "wilson", "write_csv",
 ]  # fmt: skip
 
 _HOME = {
     "Classifier": "classifier", "Prediction": "classifier", "Dataset": "dataset", "Evaluation": "evaluate",
     "Rate": "evaluate", "Features": "features", "Finding": "findings", "Findings": "findings", "Head": "heads",
     "wilson": "intervals", "Recipe": "recipe", "TrainResult": "result", "Source": "sources", "Trunk": "trunk",
-    "fit_head": "api", "source": "api",
+    "fit_head": "api", "source": "api", "LayerFacts": "summary", "Summary": "summary", "pictures_in": "answers",
+    "write_csv": "answers",
 }  # fmt: skip
 """Which module each public name is found in; `errors` and `sources` are modules themselves."""
 
-_STAGES = frozenset({"audit", "evaluate", "features", "train"})
+_STAGES = frozenset({"audit", "evaluate", "features", "summary", "train"})
 """Modules that can be called, since the stage in `headstart.api` has the module's name."""
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
@@ -29,6 +31,7 @@ from headstart.sources import Source
 from headstart.splits import folds
 from headstart.splitting import keys, split, together
 from headstart.store import Store
+from headstart.summary import Summary, summarise
 from headstart.train import train as run
 from headstart.worker import building_backend, lazy
 
@@ -41,11 +44,13 @@ class Decisions(TypedDict, total=False):
     source: str
     weights: str
     image_size: tuple[int, int] | None
+    preprocessing: str
     cut: str
     pooling: str
     head: str
     head_options: dict[str, Any]
-    augment: str
+    augment: str | dict[str, Any]
+    views: int | str
     fine_tune: str
     holdout: float
     folds: int
@@ -55,7 +60,8 @@ class Decisions(TypedDict, total=False):
 
 def train(
     photos: Photos, recipe: Recipe | None = None, *, output: str | os.PathLike[str] | None = None,
-    report: str | os.PathLike[str] | None = None, progress: Stages = silent, **decisions: Unpack[Decisions],
+    report: str | os.PathLike[str] | None = None, progress: Stages = silent, callbacks: Sequence[Any] = (),
+    **decisions: Unpack[Decisions],
 ) -> TrainResult:  # fmt: skip
     """Train a classifier on pictures and measure it on pictures that no choice has seen.
 
@@ -65,6 +71,8 @@ def train(
         output: where to write the classifier, ending in `.keras`; nothing is written where it is None.
         report: where to write the page; nothing is written where it is None.
         progress: called with (stage, done, total) as work goes on.
+        callbacks: Keras callbacks that watch the head's training, for heads trained by epochs: objects, or mappings
+            such as `{"EarlyStopping": {"patience": 3}}`, which the recipe keeps.
         decisions: fields of the recipe to decide otherwise, such as `source="mobilenetv2"` or `seed=1`.
 
     Raises:
@@ -76,9 +84,13 @@ def train(
         >>> result = train("flowers/", source="mobilenetv2", seed=1)      # doctest: +SKIP
         >>> print(result.accuracy, result.verdict)                        # doctest: +SKIP
     """
+    objects = [each for each in callbacks if not isinstance(each, Mapping)]
+    named = tuple(each for each in callbacks if isinstance(each, Mapping))
+    if named:
+        recipe = replace(recipe or Recipe(), callbacks=(*(recipe or Recipe()).callbacks, *named))
     if decisions:
         recipe = Recipe.from_dict({**(recipe or Recipe()).as_dict(), **decisions})
-    return run(photos, recipe, output=output, report=report, progress=progress)
+    return run(photos, recipe, output=output, report=report, progress=progress, callbacks=objects)
 
 
 def audit(photos: Photos, *, progress: Progress | None = None) -> Findings:
@@ -104,6 +116,35 @@ def source(name: str) -> Source:
         SourceError: there is none; the message has near matches.
     """
     return sources.find(name)
+
+
+def summary(
+    source: str = Recipe.source, *, image_size: tuple[int, int] | None = None,
+    weights: str | os.PathLike[str] = Recipe.weights, cut: str | None = None,
+) -> Summary:  # fmt: skip
+    """What a pretrained network consists of, layer by layer, and what its trunk gives at the cut.
+
+    The trunk is frozen, so no layer of it is trainable. Keras builds the network in a process of its own, which takes
+    some seconds; no weights are fetched for that, since no shape depends on them.
+
+    Args:
+        source: name of the source, or the path of a `.keras` file.
+        image_size: (height, width) in pixels; None for the source's own.
+        weights: the path of a weight file, to see whether it fits; else it does not matter.
+        cut: name of the layer to cut at; None for the deepest cut there is.
+
+    Returns:
+        A `Summary`: it prints as a table, iterates over the layers up to the cut, and `layer(name)` finds any.
+
+    Raises:
+        SourceError: the source, its cut or its weights are unknown or do not fit; the message has near matches.
+
+    Example:
+        >>> print(summary("mobilenet_0.25", image_size=(64, 64), cut="conv_pw_5_relu").cut)
+        conv_pw_5_relu: 8 × 8 × 64 (ReLU, 0 parameters, frozen)
+    """
+    with lazy(building_backend()) as worker:
+        return summarise(source, worker, image_size=image_size, weights=os.fspath(weights), cut=cut)
 
 
 def features(

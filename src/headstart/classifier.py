@@ -18,7 +18,7 @@ from headstart.errors import ModelFileError, PhotosError, near
 from headstart.evaluate import Evaluation, score
 from headstart.features import Features, Progress, extract
 from headstart.files import why_not_writable
-from headstart.heads import Head, Layer, apply
+from headstart.heads import Layer, apply
 from headstart.splitting import final_split
 from headstart.store import Store
 from headstart.trunk import Output, Trunk, prepare_classifier
@@ -201,14 +201,6 @@ def unlabelled(files: Sequence[str]) -> Dataset:
         root=None, files=tuple(files), labels=np.full(count, -1), classes=(), names=("",) * count,
         splits=np.full(count, ""),
     ).digested()  # fmt: skip
-
-
-def fitted(
-    head: Head, trunk: Trunk, outputs: tuple[Output, ...], *, classes: tuple[str, ...], facts: Mapping[str, Any],
-    blank: Future[Path],
-) -> Classifier:  # fmt: skip
-    """The classifier of a head that was just fitted."""
-    return Classifier(classes, trunk, outputs, head.layers, facts, blank)
 
 
 def _stored_head(trunk: Trunk) -> tuple[Layer, ...]:

@@ -26,14 +26,15 @@ FLATTEN_LIMIT = 400_000
 
 
 @lru_cache(maxsize=2)
-def _source_model(name: str, height: int, width: int, weights: str, seed: int) -> keras.Model:
-    return sources.build(sources.find(name), image_size=(height, width), weights=weights, seed=seed)
+def _source_model(name: str, height: int, width: int, weights: str, seed: int, preprocessing: str) -> keras.Model:
+    source = sources.scaled(sources.find(name), preprocessing)
+    return sources.build(source, image_size=(height, width), weights=weights, seed=seed)
 
 
 def source_model(spec: dict[str, Any]) -> keras.Model:
     """The flat Keras model of a source; the same spec gives the same object, so it must not be changed."""
     height, width = spec["image_size"]
-    return _source_model(spec["name"], height, width, spec["weights"], spec["seed"])
+    return _source_model(spec["name"], height, width, spec["weights"], spec["seed"], spec["preprocessing"])
 
 
 def pooled(tensor: Any, pooling: str) -> Any:

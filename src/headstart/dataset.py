@@ -160,6 +160,11 @@ class Dataset:
         """The same as `classes`, by Keras's word."""
         return self.classes
 
+    @property
+    def class_indices(self) -> dict[str, int]:
+        """Position of each class among `classes`, and so in every row of probabilities; by Keras's word."""
+        return {name: position for position, name in enumerate(self.classes)}
+
     def path(self, index: int) -> Path:
         """Where the picture of a row lies."""
         return self.root / self.files[index] if self.root else Path(self.files[index])

@@ -1,6 +1,7 @@
 """Trunk × pictures → features, through the content-addressed store: no picture is run twice.
 
-The pass is one pipeline: threads read and decode, the engine runs batches as they fill, rows are written as they come
+A picture may be looked at as it is (the clean view, `None`) or through augmented views; each view has features of its
+own, and a picture is decoded once for all views that are asked for together. The pass is one pipeline: threads read and decode, the engine runs batches as they fill, rows are written as they come
 out. Decoding starts before the trunk is ready, within a bounded look-ahead, so compiling a new trunk costs little.
 What is held in memory does not grow with the number of pictures; `Features.matrix` reads back what is asked for.
 """
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from headstart import images
+from headstart.augment import View
 from headstart.dataset import Dataset
 from headstart.engines import Engine
 from headstart.errors import EngineError, PictureError
@@ -30,11 +32,13 @@ from headstart.trunk import Output, PendingTrunk, Trunk
 
 LOOKAHEAD_BYTES = 192 * 2**20
 """Decoded pictures that may wait for the engine."""
-_ROWS_A_WRITE = 256
+_ROWS_A_WRITE, _BYTES_A_WRITE = 256, 8 * 2**20
 _LARGEST = float(np.finfo(np.float16).max)
-_AHEAD = 32  # pictures in a batch that is decoded ahead; engines take divisors of it
+_AHEAD = 32  # looks in a batch that is decoded ahead, or at several views; engines take divisors of it
 
 Progress = Callable[[int, int], None]
+Look = tuple[int, View | None]
+"""A row of a data set and the view that it is seen through."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Features:
         trunk: what computed them.
         dataset: the pictures, one row each.
         bad: why each picture that could not be read has no features, by row.
-        hits, misses: pictures answered from the store, and pictures that were run (each content once).
+        hits, misses: looks at a picture answered from the store, and those that were run (each content once a view).
         seconds: how long the pass took.
     """
 
@@ -56,14 +60,16 @@ class Features:
     misses: int
     seconds: float
     _store: Store | None = field(repr=False)
-    _overlay: dict[bytes, np.ndarray] = field(repr=False)
+    _overlay: dict[tuple[bytes, View | None], np.ndarray] = field(repr=False)
 
     @property
     def outputs(self) -> tuple[Output, ...]:
         return self.trunk.outputs
 
-    def matrix(self, rows: Sequence[int] | np.ndarray, outputs: Sequence[Output] | None = None) -> np.ndarray:
-        """Features of some rows, shape (rows, dimensions), the outputs side by side.
+    def matrix(
+        self, rows: Sequence[int] | np.ndarray, outputs: Sequence[Output] | None = None, *, view: View | None = None
+    ) -> np.ndarray:
+        """Features of some rows, seen through a view, shape (rows, dimensions), the outputs side by side.
 
         They are float16, as they are stored; float32 where there is no store and the engine computes in it.
 
@@ -81,7 +87,7 @@ class Features:
         for place, digest in enumerate(digests):
             places.setdefault(digest, []).append(place)
         for attempt in range(2):
-            for digest, values in self._rows(list(places), wanted):
+            for digest, values in self._rows(list(places), wanted, view):
                 result[places.pop(digest)] = values
             if not places:
                 return result
@@ -89,23 +95,25 @@ class Features:
                 again = [index for index in map(int, rows) if _digest(self.dataset, index) in places]
                 if any(index in self.bad for index in again):
                     raise EngineError("features were asked for of a picture that cannot be read")
-                missing = _first_rows(self.dataset, again)
+                missing = [(row, view) for row in _first_rows(self.dataset, again)]
                 run = _Run(self.dataset, self._store, self._overlay)
                 run.compute(_pending(self.trunk), missing, None)
         raise EngineError(f"{len(places)} pictures changed on disk while headstart ran; run the command again")
 
-    def _rows(self, digests: list[bytes], wanted: tuple[Output, ...]) -> Iterator[tuple[bytes, np.ndarray]]:
+    def _rows(
+        self, digests: list[bytes], wanted: tuple[Output, ...], view: View | None
+    ) -> Iterator[tuple[bytes, np.ndarray]]:
         names = [(output.fingerprint, output.dimensions) for output in wanted]
         left = list(digests)
         if self._overlay:
-            columns = _columns(_space(self.trunk), names)
+            columns = _columns(_space(self.trunk, view), names)
             for digest in digests:
-                if digest in self._overlay:
-                    yield digest, self._overlay[digest][columns]
-            left = [digest for digest in digests if digest not in self._overlay]
+                if (digest, view) in self._overlay:
+                    yield digest, self._overlay[digest, view][columns]
+            left = [digest for digest in digests if (digest, view) not in self._overlay]
         if self._store is None:
             return
-        for space in self._store.spaces_with(_context(self.trunk), names):
+        for space in self._store.spaces_with(_context(self.trunk, view), names):
             if not left:
                 return
             columns = _columns(space, names)
@@ -117,20 +125,24 @@ class Features:
 
 
 def extract(
-    dataset: Dataset, trunk: Trunk | PendingTrunk, store: Store | None, *, progress: Progress | None = None
-) -> Features:
+    dataset: Dataset, trunk: Trunk | PendingTrunk, store: Store | None, *,
+    views: Callable[[int], Sequence[View | None]] | None = None, progress: Progress | None = None,
+) -> Features:  # fmt: skip
     """Features of every readable picture, from the store where they are there, else computed and stored.
 
     Args:
         dataset: a data set whose contents were hashed (`Dataset.digested`).
         trunk: a trunk, or the promise of one: then decoding starts at once.
         store: an open feature store; None keeps the features in memory, unrounded.
-        progress: called with (pictures done, pictures in all) now and then.
+        views: the views that a row is to be seen through, None among them for the picture as it is; all rows are seen
+            as they are where nothing is given.
+        progress: called with (looks done, looks in all) now and then.
     """
     start = time.perf_counter()
     pending = _pending(trunk)
     run = _Run(dataset, store, {})
-    todo = _first_rows(dataset, range(len(dataset)))
+    first = _first_rows(dataset, range(len(dataset)))
+    todo = [(row, view) for row in first for view in (views(row) if views is not None else (None,))]
     missing = run.compute(pending, todo, progress)
     bad = dict(run.bad)
     bad_digests = {_digest(dataset, row): why for row, why in bad.items()}
@@ -149,55 +161,58 @@ def extract(
 class _Run:
     """One pass over some pictures."""
 
-    def __init__(self, dataset: Dataset, store: Store | None, overlay: dict[bytes, np.ndarray]) -> None:
+    def __init__(
+        self, dataset: Dataset, store: Store | None, overlay: dict[tuple[bytes, View | None], np.ndarray]
+    ) -> None:
         self.dataset = dataset
         self.store = store
         self.overlay = overlay
         self.bad: dict[int, str] = {}
 
-    def missing(self, trunk: Trunk, rows: Sequence[int]) -> list[int]:
-        """The rows whose features are in no stored space."""
+    def missing(self, trunk: Trunk, looks: Sequence[Look]) -> list[Look]:
+        """The looks whose features are in no stored space."""
         names = [(output.fingerprint, output.dimensions) for output in trunk.outputs]
-        left = {_digest(self.dataset, row): row for row in rows}
-        if self.store is None:
-            return sorted(left.values())
-        for space in self.store.spaces_with(_context(trunk), names):
-            for digest in self.store.have(space, list(left)):
-                del left[digest]
-        return sorted(left.values())
+        by_view: dict[View | None, dict[bytes, int]] = {}
+        for row, view in looks:
+            by_view.setdefault(view, {})[_digest(self.dataset, row)] = row
+        for view, left in by_view.items():
+            for space in self.store.spaces_with(_context(trunk, view), names) if self.store is not None else ():
+                for digest in self.store.have(space, list(left)) if self.store is not None else ():
+                    del left[digest]
+        return [look for look in looks if _digest(self.dataset, look[0]) in by_view[look[1]]]
 
-    def compute(self, pending: PendingTrunk, rows: Sequence[int], progress: Progress | None) -> list[int]:
-        """Run those of the rows whose features the store lacks, keep what comes out, and return them.
+    def compute(self, pending: PendingTrunk, looks: Sequence[Look], progress: Progress | None) -> list[Look]:
+        """Run those of the looks whose features the store lacks, keep what comes out, and return them.
 
         While the trunk is compiled and the engine loads it, pictures are decoded ahead.
         """
         known = pending.ready()
-        missing = self.missing(pending.result(), rows) if known else list(rows)
+        missing = self.missing(pending.result(), looks) if known else list(looks)
         if not missing:
             return []
         with _threads() as pool, ThreadPoolExecutor(1, thread_name_prefix="engine") as loader:
             loading = loader.submit(lambda: pending.result().load())
             ahead = self._decode_ahead(pool, loading, missing, size=pending.image_size)
             engine, trunk = loading.result(), pending.result()
-            missing = missing if known else self.missing(trunk, rows)
+            missing = missing if known else self.missing(trunk, looks)
             wanted = set(missing)
             decoded = deque(batch for some, batch in ahead if wanted.intersection(some))
-            begun = {row for some, _ in ahead for row in some}
+            begun = {look for some, _ in ahead for look in some}
             del ahead  # or its pixels would stay until the end
-            rest = [row for row in missing if row not in begun]
-            self._drain(pool, engine, trunk, decoded=decoded, rows=rest, progress=progress, total=len(rows))
+            rest = [look for look in missing if look not in begun]
+            self._drain(pool, engine, trunk, decoded=decoded, looks=rest, progress=progress, total=len(looks))
         if self.store is not None:
             self.store.prune()
         return missing
 
     def _decode_ahead(
-        self, pool: ThreadPoolExecutor, until: Future[Any], rows: Sequence[int], *, size: tuple[int, int]
-    ) -> list[tuple[Sequence[int], Future[_Batch]]]:
+        self, pool: ThreadPoolExecutor, until: Future[Any], looks: Sequence[Look], *, size: tuple[int, int]
+    ) -> list[tuple[Sequence[Look], Future[_Batch]]]:
         """Batches that are decoded until the engine is there, within the look-ahead's bytes."""
         most = LOOKAHEAD_BYTES // (_AHEAD * size[0] * size[1] * 3)
         behind = 2 * (os.cpu_count() or 1)
-        ahead: list[tuple[Sequence[int], Future[_Batch]]] = []
-        for some in _in_batches(rows, _AHEAD):
+        ahead: list[tuple[Sequence[Look], Future[_Batch]]] = []
+        for some in _in_batches(looks, _AHEAD):
             if len(ahead) >= most or until.done():
                 break
             ahead.append((some, pool.submit(self._decode, some, size)))
@@ -205,33 +220,38 @@ class _Run:
                 ahead[-behind][1].exception()  # wait, so that little more is begun than there is time for
         return ahead
 
-    def _decode(self, rows: Sequence[int], size: tuple[int, int]) -> _Batch:
-        pixels = np.empty((len(rows), *size, 3), np.uint8)
-        good: list[int] = []
+    def _decode(self, looks: Sequence[Look], size: tuple[int, int]) -> _Batch:
+        pixels = np.empty((len(looks), *size, 3), np.uint8)
+        good: list[Look] = []
         bad: dict[int, str] = {}
-        for row in rows:
+        for row, group in itertools.groupby(looks, key=lambda look: look[0]):
             try:
-                pixels[len(good)] = _pixels(self.dataset, row, size)
-                good.append(row)
+                clean = _pixels(self.dataset, row, size)
             except PictureError as error:
                 bad[row] = str(error)
+                continue
+            for look in group:
+                view = look[1]
+                pixels[len(good)] = clean if view is None else view.apply(clean, _digest(self.dataset, row))
+                good.append(look)
         return _Batch(good, pixels, bad)
 
     def _drain(
         self, pool: ThreadPoolExecutor, engine: Engine, trunk: Trunk, *, decoded: deque[Future[_Batch]],
-        rows: Sequence[int], progress: Progress | None, total: int,
+        looks: Sequence[Look], progress: Progress | None, total: int,
     ) -> None:  # fmt: skip
         """Run what is decoded, then the rest: each thread decodes a batch and runs it, so every core stays busy."""
 
-        def work(some: Sequence[int] | Future[_Batch]) -> tuple[_Batch, list[np.ndarray]]:
+        def work(some: Sequence[Look] | Future[_Batch]) -> tuple[_Batch, list[np.ndarray]]:
             batch = some.result() if isinstance(some, Future) else self._decode(some, trunk.image_size)
             return batch, _infer(engine, batch)
 
-        before = total - len(rows) - _AHEAD * len(decoded)
+        before = total - len(looks) - _AHEAD * len(decoded)
+        size = engine.batch_size if all(view is None for _, view in looks) else _AHEAD  # a row's views stay together
         first = (decoded.popleft() for _ in range(len(decoded)))
         try:
             self._collect(
-                pool, work, itertools.chain(first, _in_batches(rows, engine.batch_size)), _space(trunk),
+                pool, work, itertools.chain(first, _in_batches(looks, size)), trunk,
                 window=4 * (os.cpu_count() or 1),
                 tell=lambda done: progress(min(total, max(0, before) + done), total) if progress else None,
             )  # fmt: skip
@@ -239,43 +259,44 @@ class _Run:
             engine.close()
 
     def _collect(
-        self, pool: ThreadPoolExecutor, work: Any, jobs: Iterable[Any], space: Space, *, window: int,
+        self, pool: ThreadPoolExecutor, work: Any, jobs: Iterable[Any], trunk: Trunk, *, window: int,
         tell: Callable[[int], None],
     ) -> None:  # fmt: skip
         """Keep a few jobs under way, and what they give: rows to the store, reasons of the bad ones."""
         waiting: deque[Future[tuple[_Batch, list[np.ndarray]]]] = deque()
-        pending: list[tuple[bytes, np.ndarray]] = []
+        pending: dict[View | None, list[tuple[bytes, np.ndarray]]] = {}
         done = 0
         for job in itertools.chain(jobs, [None] * window):
             if job is not None:
                 waiting.append(pool.submit(work, job))
             while waiting and (job is None or len(waiting) >= window):
                 batch, parts = waiting.popleft().result()
-                for row, numbers in zip(batch.rows, itertools.chain.from_iterable(parts), strict=True):
-                    pending.append((_digest(self.dataset, row), numbers))
+                numbers = itertools.chain.from_iterable(map(self._rounded, parts))
+                for (row, view), values in zip(batch.looks, numbers, strict=True):
+                    some = pending.setdefault(view, [])
+                    some.append((_digest(self.dataset, row), values))
+                    if len(some) >= _ROWS_A_WRITE or len(some) * values.nbytes >= _BYTES_A_WRITE:
+                        self._keep(trunk, view, pending.pop(view))
                 self.bad.update(batch.bad)
-                done += len(batch.rows) + len(batch.bad)
-                if len(pending) >= _ROWS_A_WRITE:
-                    self._keep(space, pending)
-                    pending = []
+                done += len(batch.looks) + len(batch.bad)
                 tell(done)
-        self._keep(space, pending)
+        for view, some in pending.items():
+            self._keep(trunk, view, some)
 
-    def _keep(self, space: Space, rows: list[tuple[bytes, np.ndarray]]) -> None:
-        if self.store is None:
-            self.overlay.update(rows)
-            return
-        # What float16 cannot hold becomes its largest number: far out all the same, and no infinity.
-        rounded = [(digest, np.clip(values, -_LARGEST, _LARGEST).astype(np.float16)) for digest, values in rows]
-        if rows and not self.store.write(space, rounded):
-            self.overlay.update(rounded)
+    def _rounded(self, values: np.ndarray) -> np.ndarray:
+        """As the store has them: what float16 cannot hold becomes its largest number, far out, and no infinity."""
+        return values if self.store is None else np.clip(values, -_LARGEST, _LARGEST).astype(np.float16, copy=False)
+
+    def _keep(self, trunk: Trunk, view: View | None, rows: list[tuple[bytes, np.ndarray]]) -> None:
+        if self.store is None or not self.store.write(_space(trunk, view), rows):
+            self.overlay.update({(digest, view): values for digest, values in rows})
 
 
 def _infer(engine: Engine, batch: _Batch) -> list[np.ndarray]:
     """Rows of a decoded batch, all outputs side by side, in the engine's own batches, the last one padded."""
     parts = []
-    for start in range(0, len(batch.rows), engine.batch_size):
-        count = min(engine.batch_size, len(batch.rows) - start)
+    for start in range(0, len(batch.looks), engine.batch_size):
+        count = min(engine.batch_size, len(batch.looks) - start)
         pixels = batch.pixels[start : start + engine.batch_size]
         if len(pixels) < engine.batch_size:
             padding = np.zeros((engine.batch_size - len(pixels), *pixels.shape[1:]), np.uint8)
@@ -287,9 +308,9 @@ def _infer(engine: Engine, batch: _Batch) -> list[np.ndarray]:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Decoded pictures: `pixels[i]` is that of `rows[i]`; what lies behind the last row is unused."""
+    """Decoded pictures: `pixels[i]` is that of `looks[i]`; what lies behind the last one is unused."""
 
-    rows: list[int]
+    looks: list[Look]
     pixels: np.ndarray
     bad: dict[int, str]
 
@@ -309,9 +330,9 @@ def _threads() -> Iterator[ThreadPoolExecutor]:
     pool.shutdown(wait=True)
 
 
-def _in_batches(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
+def _in_batches(looks: Sequence[Look], size: int) -> Iterator[Sequence[Look]]:
+    for start in range(0, len(looks), size):
+        yield looks[start : start + size]
 
 
 def _pixels(dataset: Dataset, row: int, size: tuple[int, int]) -> np.ndarray:
@@ -330,15 +351,17 @@ def _pending(trunk: Trunk | PendingTrunk) -> PendingTrunk:
     return PendingTrunk(trunk.image_size, future)
 
 
-def _context(trunk: Trunk) -> str:
-    return json_digest({"numerics": trunk.numerics, "decoding": images.DECODING, "view": "clean"})
+def _context(trunk: Trunk, view: View | None) -> str:
+    seen = "clean" if view is None else view.key()
+    return json_digest({"numerics": trunk.numerics, "decoding": images.DECODING, "view": seen})
 
 
-def _space(trunk: Trunk) -> Space:
+def _space(trunk: Trunk, view: View | None) -> Space:
     outputs = tuple((output.fingerprint, output.dimensions) for output in trunk.outputs)
     height, width = trunk.image_size
     label = f"{trunk.source}, {height} × {width}, {len(outputs)} outputs, {trunk.numerics}"
-    return Space(_context(trunk), outputs, label)
+    label += f", view {view.number}" if view is not None else ""
+    return Space(_context(trunk, view), outputs, label)
 
 
 def _columns(space: Space, wanted: Sequence[tuple[str, int]]) -> np.ndarray | slice:

@@ -281,6 +281,57 @@ def thumbnail_jpeg(path: str | os.PathLike[str], longest: int = 160, quality: in
     return file.getvalue()
 
 
+def array_jpeg(pixels: NDArray[np.uint8], quality: int = 80) -> bytes:
+    """A JPEG of an array of (height, width, 3), 0 to 255, for reports."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality, optimize=True)
+    return file.getvalue()
+
+
+def warp(pixels: NDArray[np.uint8], matrix: NDArray[np.float64], fill: str) -> NDArray[np.uint8]:
+    """A picture seen through an affine map, by one bilinear resampling.
+
+    Args:
+        pixels: (height, width, 3), 0 to 255; no side above 32,766.
+        matrix: (2, 3); takes (x, y, 1) of a pixel of the result to the (x, y) in `pixels` that it shows. Both count
+            pixels from the middle of the upper left one: x to the right, y down.
+        fill: what lies beyond the edges: `nearest` the edge's own pixels, `reflect` the picture mirrored, the edge's
+            pixels twice, `wrap` the picture again, `constant` black.
+
+    Returns:
+        A new array of the same shape.
+
+    Example:
+        >>> warp(np.full((2, 4, 3), 9, np.uint8), np.array([[1.0, 0, 2], [0, 1, 0]]), "constant")[0, :, 0].tolist()
+        [9, 9, 0, 0]
+    """
+    height, width = pixels.shape[:2]
+    # Pillow has black alone beyond the edges, and one more row of it lets the edge fade as the others do.
+    left, right, top, bottom = (1, 1, 1, 1) if fill == "constant" else _reach(matrix, height, width)
+    if left or right or top or bottom:
+        kind = {"nearest": "edge", "reflect": "symmetric", "wrap": "wrap", "constant": "constant"}[fill]
+        pixels = np.pad(pixels, ((top, bottom), (left, right), (0, 0)), kind)  # type: ignore[call-overload]
+    (a, b, c), (d, e, f) = matrix.tolist()
+    # Pillow counts from the corner of a pixel, not from its middle.
+    c, f = c + left + 0.5 - (a + b) / 2, f + top + 0.5 - (d + e) / 2
+    picture = Image.fromarray(pixels)
+    seen = picture.transform((width, height), Image.Transform.AFFINE, (a, b, c, d, e, f), Image.Resampling.BILINEAR)
+    return np.array(seen)
+
+
+def _reach(matrix: NDArray[np.float64], height: int, width: int) -> tuple[int, int, int, int]:
+    """How many pixels a view looks beyond the left, right, upper and lower edge of its picture, at most."""
+    corners = matrix @ np.array([[0, width - 1, 0, width - 1], [0, 0, height - 1, height - 1], [1, 1, 1, 1]])
+    low, high = np.floor(corners.min(axis=1)).astype(int) - 1, np.ceil(corners.max(axis=1)).astype(int) + 1
+    across, down = (max(0, -low[0]), max(0, high[0] - width + 1)), (max(0, -low[1]), max(0, high[1] - height + 1))
+    return int(across[0]), int(across[1]), int(down[0]), int(down[1])
+
+
+def warping() -> str:
+    """Names everything in `warp` that decides the values of pixels, as `DECODING` does for `decode`."""
+    return f"warp 2; Pillow {_pillow}; bilinear"
+
+
 def _checked(image_size: tuple[int, int]) -> tuple[int, int]:
     try:
         height, width = (operator.index(side) for side in image_size)

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from headstart import augment
 from headstart.errors import RecipeError, near
 
-AUTO = "auto"
+AUTO, LIVE = "auto", "live"
+MOST_VIEWS = 64
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,16 @@ class Recipe:
         source: name of the source, or the path of a `.keras` file.
         weights: `imagenet`, `random` or the path of a weight file.
         image_size: (height, width) in pixels; None for the source's own.
+        preprocessing: `source` scales pixels as the source was trained on them; `unit` divides them by 255, as many
+            tutorials do for any source.
         cut: name of a layer, or `auto`.
         pooling: `avg`, `max`, `avg+max`, `flatten`, or `auto`.
         head: name of a head.
-        head_options: what the head is told, such as `units` and `dropout` of the dense one.
-        augment: `none` so far.
+        head_options: what the head is told, such as `layers` and `epochs` of the dense one.
+        augment: `none`, the name of a preset, or a mapping of parameters: see `headstart.augment`.
+        views: how an augmented picture is seen: `live` draws a view for each epoch and runs the trunk again; a number,
+            1 to 64, is how many views are drawn once and kept, for epochs to choose from; `auto` is 8.
+        callbacks: Keras callbacks of heads trained by epochs, each a mapping from its name to its arguments.
         fine_tune: `off` so far.
         holdout: share of a set without splits that is kept back for the final figure, 0.05 to 0.5.
         folds: cross-validation folds, 2 to 20.
@@ -34,11 +41,14 @@ class Recipe:
     source: str = "efficientnet_lite0"
     weights: str = "imagenet"
     image_size: tuple[int, int] | None = None
+    preprocessing: str = "source"
     cut: str = AUTO
     pooling: str = AUTO
     head: str = "linear"
     head_options: Mapping[str, Any] = field(default_factory=dict)
-    augment: str = "none"
+    augment: str | Mapping[str, Any] = "none"
+    views: int | str = AUTO
+    callbacks: tuple[Mapping[str, Mapping[str, Any]], ...] = ()
     fine_tune: str = "off"
     holdout: float = 0.2
     folds: int = 5
@@ -46,7 +56,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("source", "weights", "cut", "pooling", "head", "augment", "fine_tune"):
+        for name in ("source", "weights", "preprocessing", "cut", "pooling", "head", "fine_tune"):
             if not isinstance(getattr(self, name), str):
                 raise RecipeError(f"{name} must be text; got {getattr(self, name)!r}")
         if not isinstance(self.head_options, Mapping):
@@ -60,15 +70,26 @@ class Recipe:
                 raise RecipeError(f"image_size must be (height, width); got {self.image_size!r}")
             for side in self.image_size:
                 _between("image_size", side, 16, 2048, whole=True)
-        for name, known in (("augment", ("none",)), ("fine_tune", ("off",))):
-            if getattr(self, name) not in known:
-                raise RecipeError(f"{name} {getattr(self, name)!r} is not known; this version knows {', '.join(known)}")
+        if self.fine_tune != "off":
+            raise RecipeError(f"fine_tune {self.fine_tune!r} is not known; this version knows off")
+        augment.find(self.augment)
+        if self.views not in (AUTO, LIVE):
+            if isinstance(self.views, str):
+                raise RecipeError(
+                    f"views is auto, live or a number; got {self.views!r}.{near(self.views, [AUTO, LIVE])}"
+                )
+            _between("views", self.views, 1, MOST_VIEWS, whole=True)
+        if isinstance(self.callbacks, list):  # as JSON and YAML have it
+            object.__setattr__(self, "callbacks", tuple(self.callbacks))
+        _check_callbacks(self.callbacks)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values; `Recipe.from_dict` takes them back."""
         values = asdict(self)
         values["image_size"] = list(self.image_size) if self.image_size else None
         values["head_options"] = dict(self.head_options)
+        values["augment"] = self.augment if isinstance(self.augment, str) else dict(self.augment)
+        values["callbacks"] = [{name: dict(given) for name, given in each.items()} for each in self.callbacks]
         return values
 
     @classmethod
@@ -92,6 +113,16 @@ class Recipe:
         if isinstance(given.get("image_size"), list):  # JSON has no tuples
             given["image_size"] = tuple(given["image_size"])
         return cls(**given)
+
+
+def _check_callbacks(callbacks: Any) -> None:
+    if not isinstance(callbacks, tuple):
+        raise RecipeError(f"callbacks is a list of {{NAME: {{argument: value}}}}; got {callbacks!r}")
+    for each in callbacks:
+        if not isinstance(each, Mapping) or len(each) != 1 or not isinstance(next(iter(each.values())), Mapping):
+            raise RecipeError(
+                f"a callback is one name with its arguments, such as {{EarlyStopping: {{patience: 3}}}}; got {each!r}"
+            )
 
 
 def _between(name: str, value: Any, low: float, high: float, *, whole: bool = False) -> None:

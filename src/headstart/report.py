@@ -13,6 +13,7 @@ import functools
 import hashlib
 import math
 import os
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from headstart import report_charts as charts
@@ -26,6 +27,7 @@ from headstart.report_parts import (
     Figure,
     Images,
     Mistake,
+    NamedHistory,
     Picture,
     Rate,
     Report,
@@ -41,9 +43,12 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 __all__ = [
-    "Cache", "Choice", "ClassRow", "Figure", "Images", "Mistake", "Picture", "Rate", "Report", "Seconds", "Snippet",
-    "SourceFacts", "Start", "Strength", "render", "snippets", "write",
+    "Cache", "Choice", "ClassRow", "Figure", "Images", "Mistake", "NamedHistory", "Picture", "Rate", "Report",
+    "Seconds", "Snippet", "SourceFacts", "Start", "Strength", "curves_svg", "render", "snippets", "write",
 ]  # fmt: skip
+
+
+_SVG = "http:" + "//www.w3.org/2000/svg"  # the name of a format, not an address: nothing is fetched
 
 
 def _name(text: str, limit: int = 60) -> Any:
@@ -81,7 +86,7 @@ def _environment() -> Environment:
 def prepare() -> None:
     """Compile the page's template, for whoever has a moment before the report is due."""
     page = _environment()
-    for name in ("report.js", "report.html", "report.css", "report_charts.html"):
+    for name in ("report.js", "report.html", "report.css", "report_charts.html", "curves.svg"):
         page.get_template(name)
 
 
@@ -100,6 +105,33 @@ def render(report: Report) -> str:
     return page.get_template("report.html").render(
         report=report, view=report_view.view(report), script=script, digest=digest
     )
+
+
+def curves_svg(runs: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """Accuracy and cross-entropy by epoch, side by side, as one SVG that stands alone: in a notebook or as a file.
+
+    It brings its colours for light and dark and loads nothing. Its width is that of the place it is put in, 788 units
+    at the most.
+
+    Args:
+        runs: Keras histories by the names of the runs: `accuracy`, `loss`, `val_accuracy`, `val_loss`, one number an
+            epoch. The first three are drawn.
+
+    Returns:
+        The SVG's text; empty where no run has a finite number.
+
+    Example:
+        >>> svg = curves_svg({"plain": {"loss": [0.7, 0.4], "val_loss": [0.6, 0.5]}})
+        >>> svg.startswith("<svg "), "cross-entropy" in svg, curves_svg({})
+        (True, True, '')
+    """
+    told = [(name, history) for name, history in runs.items() if history]
+    drawn = report_view.named_runs(told)
+    plots = report_view.run_plots(drawn)
+    if not plots:
+        return ""
+    template = _environment().get_template("curves.svg")
+    return template.render(plots=plots, runs=drawn, undrawn=len(told) - len(drawn), xmlns=_SVG).strip()
 
 
 def write(report: Report, path: str | os.PathLike[str]) -> None:

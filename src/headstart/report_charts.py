@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 WIDTH, HEIGHT = 380, 236  # of a line chart, in SVG units; near to one pixel each on a phone
 LEFT, RIGHT, TOP, BOTTOM = 50, 12, 12, 46
 POINTS, DOTS = 400, 40  # more points than this are thinned out; more dots than this are not drawn
+TAG_APART = 12
 
 Tick = tuple[float, str]  # a place and what is written there
 
@@ -91,13 +92,30 @@ def intervals(rates: Sequence[tuple[float, float, float]]) -> tuple[tuple[Interv
 
 
 @dataclass(frozen=True)
-class Line:
-    """One line of a chart: unbroken stretches as SVG `points`, the dots on them, and how it is drawn (1 or 2)."""
+class Curve:
+    """What is to be drawn as a line: its values in order, and how it is told from the others.
+
+    Attributes:
+        colour: 1, 2 or 3, for `.c1` to `.c3` of the style sheet.
+        dash: an SVG dash pattern; empty for an unbroken line.
+        tag: a letter for its end; a tagged line has no dots, since several runs are drawn together.
+    """
 
     name: str
-    style: int
+    values: Sequence[float]
+    colour: int = 1
+    dash: str = ""
+    tag: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve in its place: unbroken stretches as SVG `points`, the dots on them, and where the letter goes."""
+
+    curve: Curve
     stretches: tuple[str, ...]
     dots: tuple[tuple[float, float], ...]
+    tag_at: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -129,22 +147,36 @@ def _x_axis(low: float, high: float, log: bool) -> tuple[Scale, tuple[Tick, ...]
     return to, tuple((to(v), f"{v:g}") for v in whole)
 
 
-def _line(name: str, style: int, places: Sequence[tuple[float, float | None]]) -> Line:
-    stretches: list[list[str]] = [[]]
+def _line(curve: Curve, places: Sequence[tuple[float, float | None]]) -> Line:
+    stretches: list[list[tuple[float, float]]] = [[]]
     for x, y in places:
         if y is None:
             stretches.append([])
         else:
-            stretches[-1].append(f"{x},{y}")
-    dots = tuple((x, y) for x, y in places if y is not None)
-    lines = tuple(" ".join(points) for points in stretches if len(points) > 1)
-    return Line(name, style, lines, dots if len(dots) <= DOTS or not lines else ())
+            stretches[-1].append((x, y))
+    dots = [point for points in stretches for point in points]
+    lone = [points[0] for points in stretches if len(points) == 1]
+    lines = tuple(" ".join(f"{x},{y}" for x, y in points) for points in stretches if len(points) > 1)
+    kept = lone if lines and (curve.tag or len(dots) > DOTS) else dots
+    return Line(curve, lines, tuple(kept), dots[-1] if curve.tag and dots else None)
+
+
+def _spread(lines: Sequence[Line]) -> tuple[Line, ...]:
+    """Letters of lines that end together are moved apart, up or down, and stay within the chart."""
+    moved = list(lines)
+    for end in {line.tag_at[0] for line in lines if line.tag_at}:
+        column = sorted((line.tag_at[1], i) for i, line in enumerate(lines) if line.tag_at and line.tag_at[0] == end)
+        lowest, taken = HEIGHT - BOTTOM - TAG_APART * (len(column) - 1), -math.inf
+        for rank, (y, i) in enumerate(column):
+            taken = max(taken + TAG_APART, min(y, lowest + TAG_APART * rank))
+            moved[i] = replace(lines[i], tag_at=(end, round(taken, 2)))
+    return tuple(moved)
 
 
 def plot(
     title: str,
     x: Sequence[float],
-    series: Mapping[str, Sequence[float]],
+    curves: Sequence[Curve],
     *,
     x_label: str,
     y_label: str,
@@ -153,12 +185,12 @@ def plot(
     mark: float | None = None,
     mark_label: str = "",
 ) -> Plot | None:
-    """A line chart of `series` over `x` (ascending), or None where no number in it is finite.
+    """A line chart of `curves` over `x` (ascending), or None where no number in them is finite.
 
-    A series may be shorter than `x`. Values that are not finite break a line, and the chart's note says so. With
+    A curve may be shorter than `x`. Values that are not finite break a line, and the chart's note says so. With
     `rate`, values are shares from 0 to 1 and are labelled in per cent; with `log`, `x` is drawn by its power of ten.
     """
-    finite = [v for values in series.values() for v in values if math.isfinite(v)]
+    finite = [v for curve in curves for v in curve.values if math.isfinite(v)]
     if not finite or not x:
         return None
     xs = [math.log10(v) for v in x] if log else list(x)
@@ -167,14 +199,14 @@ def plot(
     to_y = Scale(numbers[0], numbers[-1], HEIGHT - BOTTOM, TOP)
     every = math.ceil(len(xs) / POINTS)
     lines = []
-    for style, (name, values) in enumerate(series.items(), start=1):
-        if not len(values):
+    for curve in curves:
+        if not len(curve.values):
             continue
-        pairs = list(zip(xs, values, strict=False))
+        pairs = list(zip(xs, curve.values, strict=False))
         pairs = pairs[::every] if (len(pairs) - 1) % every == 0 else [*pairs[::every], pairs[-1]]
-        lines.append(_line(name, style, [(to_x(a), to_y(b) if math.isfinite(b) else None) for a, b in pairs]))
-    lost = sum(not math.isfinite(v) for values in series.values() for v in values)
+        lines.append(_line(curve, [(to_x(a), to_y(b) if math.isfinite(b) else None) for a, b in pairs]))
+    lost = sum(not math.isfinite(v) for curve in curves for v in curve.values)
     note = f"{lost} of the values {'was' if lost == 1 else 'were'} not a number and cannot be drawn." if lost else ""
     at = None if mark is None else to_x(math.log10(mark) if log else mark)
     y_ticks = tuple((to_y(v), f"{v * 100:g}" if rate else f"{v:g}") for v in numbers)
-    return Plot(title, x_label, y_label, x_ticks, y_ticks, tuple(lines), at, mark_label, note)
+    return Plot(title, x_label, y_label, x_ticks, y_ticks, _spread(lines), at, mark_label, note)

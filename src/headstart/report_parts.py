@@ -84,6 +84,15 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class NamedHistory:
+    """Another run to compare with: its name, its Keras history, and what its curves say."""
+
+    name: str
+    history: Mapping[str, Sequence[float]]
+    reading: str = ""
+
+
+@dataclass(frozen=True)
 class Strength:
     """One strength of regularisation (> 0) and what cross-validation gave there."""
 
@@ -148,7 +157,13 @@ class Report:
     Attributes:
         title: what the page is about, such as the name of the folder of pictures.
         verdict: the one sentence that a reader should take away.
+        notes: sentences that a reader should see before the figures.
+        views: one picture as it is and as augmentation makes it, the clean one first; labels say which is which.
+        views_words: what was done to it.
         history: a Keras history: `accuracy`, `loss`, `val_accuracy`, `val_loss`, one number an epoch.
+        reading: what the curves of `history` say.
+        name: what this run is called where `others` are drawn with it.
+        others: further runs, drawn on the same charts.
         tuned_from: the epoch (from 1) at which fine-tuning began, where `history` holds both phases.
         confusion: rows are the true classes, columns the answers, both in the order of `classes`.
         thumbnails: small JPEGs for files that `findings` name.
@@ -172,9 +187,15 @@ class Report:
     loss: float | None = None
     before_training: Start | None = None
     other_figures: tuple[Figure, ...] = ()
+    notes: tuple[str, ...] = ()
     samples: tuple[Picture, ...] = ()
+    views: tuple[Picture, ...] = ()
+    views_words: str = ""
     choices: tuple[Choice, ...] = ()
     history: Mapping[str, Sequence[float]] | None = None
+    reading: str = ""
+    name: str = "this run"
+    others: tuple[NamedHistory, ...] = ()
     tuned_from: int | None = None
     strengths: tuple[Strength, ...] = ()
     per_class: tuple[ClassRow, ...] = ()

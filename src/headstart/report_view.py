@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 import shlex
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from headstart import report_charts as charts
 from headstart.findings import Finding
 from headstart.report_parts import Choice, Report, Seconds, Snippet
+from headstart.report_words import shown
 
 SAMPLES, MISTAKES, CHOICES_DRAWN, CHOICES_LISTED = 9, 24, 12, 60  # a page stays small however large the run was
 FINDINGS_OF_A_KIND, FILES_OF_A_FINDING, FINDING_THUMBNAILS, SKIPPED = 12, 6, 24, 20
 MATRIX_CLASSES, PAIRS, CLASS_ROWS, NAMES = 16, 30, 100, 24
+VIEWS, NOTES, RUNS = 9, 12, 3
+DASHES = (("6 3", ""), ("2 3", "14 4"), ("9 3 2 3 2 3", "14 3 3 3"))  # of training and validation, run by run
 
 KINDS = {
     "leak": "The same picture on both sides of a split",
@@ -29,6 +32,18 @@ KINDS = {
     "imbalance": "Classes of very different size",
     "odd": "Odd pictures",
 }
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run whose curves are drawn: its name as it is shown, its history, and how its lines are told from others."""
+
+    name: str
+    history: Mapping[str, Sequence[float]]
+    letter: str
+    colour: int
+    training_dash: str
+    validation_dash: str
 
 
 @dataclass(frozen=True)
@@ -106,20 +121,63 @@ def wrong(report: Report) -> int:
     return round(missed * report.accuracy.n) if math.isfinite(missed) else len(report.mistakes or ())
 
 
-def curves(report: Report) -> list[charts.Plot]:
-    """Accuracy and loss by epoch, training against validation."""
+def _lines(runs: Sequence[Run], key: str) -> list[charts.Curve]:
+    """Training and validation of each run. One run has a colour for each; of several, each has a colour and a letter.
+
+    Dashes tell all of them apart without colours.
+    """
+    if len(runs) == 1:
+        history = runs[0].history
+        both = (charts.Curve("training", history.get(key, ()), 2, "6 3"),
+                charts.Curve("validation", history.get(f"val_{key}", ())))  # fmt: skip
+        drawn = [curve for curve in both if len(curve.values)]
+        return drawn if len(drawn) > 1 else [replace(curve, colour=1, dash="") for curve in drawn]
+    return [
+        charts.Curve(f"{run.name}, {part}", run.history.get(field_name, ()), run.colour, dash, run.letter)
+        for run in runs
+        for part, field_name, dash in (
+            ("training", key, run.training_dash), ("validation", f"val_{key}", run.validation_dash)
+        )
+    ]  # fmt: skip
+
+
+def named_runs(histories: Sequence[tuple[str, Mapping[str, Sequence[float]]]]) -> list[Run]:
+    """As many of the runs as a chart can hold, each with its letter, its colour and its dashes."""
+    return [
+        Run(shown(name), history, "ABC"[i], i + 1, *DASHES[i]) for i, (name, history) in enumerate(histories[:RUNS])
+    ]
+
+
+def run_plots(runs: Sequence[Run], mark: int | None = None) -> list[charts.Plot]:
+    """Accuracy and cross-entropy by epoch, training against validation; a chart without a number is left out."""
     plots = []
-    for key, rate in (("accuracy", True), ("loss", False)):
-        named = {"training": f"{key}", "validation": f"val_{key}"}
-        series = {name: (report.history or {}).get(field_name, ()) for name, field_name in named.items()}
-        epochs = list(range(1, max(map(len, series.values())) + 1))
+    for key, title, rate in (("accuracy", "Accuracy", True), ("loss", "Cross-entropy", False)):
+        lines = _lines(runs, key)
+        epochs = list(range(1, max((len(line.values) for line in lines), default=0) + 1))
         plots.append(
             charts.plot(
-                key.capitalize(), epochs, series, x_label="epoch", y_label=f"{key} (%)" if rate else key, rate=rate,
-                mark=report.tuned_from, mark_label="fine-tuning begins",
+                title, epochs, lines, x_label="epoch", y_label=f"{title.lower()} (%)" if rate else title.lower(),
+                rate=rate, mark=mark, mark_label="fine-tuning begins",
             )
         )  # fmt: skip
     return [drawn for drawn in plots if drawn]
+
+
+def runs_of(report: Report) -> list[Run]:
+    """This run and the others that a chart can hold; none where this run has no history."""
+    others = [(other.name, other.history) for other in report.others if other.history]
+    return named_runs([(report.name, report.history), *others]) if report.history else []
+
+
+def curves(report: Report) -> list[charts.Plot]:
+    """The charts of `runs_of`, with the epoch at which fine-tuning began."""
+    return run_plots(runs_of(report), report.tuned_from)
+
+
+def readings(report: Report) -> list[tuple[str, str]]:
+    """(name of the run, what its curves say); the name is empty where there is one run."""
+    told = [(report.name if report.others else "", report.reading)]
+    return [(name, words) for name, words in (*told, *((o.name, o.reading) for o in report.others)) if words]
 
 
 def strength_curves(report: Report) -> list[charts.Plot]:
@@ -128,11 +186,11 @@ def strength_curves(report: Report) -> list[charts.Plot]:
     mark = next((s.strength for s in rows if s.chosen), None)
     plots = []
     for key, rate in (("accuracy", True), ("loss", False)):
+        line = charts.Curve("cross-validated", [getattr(s, key) for s in rows])
         plots.append(
             charts.plot(
-                key.capitalize(), [s.strength for s in rows], {"cross-validated": [getattr(s, key) for s in rows]},
-                x_label="strength of regularisation", y_label=f"{key} (%)" if rate else key, rate=rate, log=True,
-                mark=mark, mark_label="chosen",
+                key.capitalize(), [s.strength for s in rows], [line], x_label="strength of regularisation",
+                y_label=f"{key} (%)" if rate else key, rate=rate, log=True, mark=mark, mark_label="chosen",
             )
         )  # fmt: skip
     return [drawn for drawn in plots if drawn]
@@ -177,7 +235,8 @@ def view(report: Report) -> dict[str, Any]:
     code = report.how_to_load or (snippets(report.model_path, report.classes) if report.model_path else ())
     return {
         "guess": guessing(report), "ranked": ranked, "choice_rows": list(zip(drawn, places, strict=True)),
-        "choice_axis": axis, "curves": curves(report), "strengths": strength_curves(report),
+        "choice_axis": axis, "runs": runs_of(report), "curves": curves(report), "readings": readings(report),
+        "strengths": strength_curves(report),
         "pairs": confused(report), "classes": classes, "worst": worst, "wrong": max(wrong(report), len(worst)),
         "groups": grouped(report), "slices": slices(report.seconds) if report.seconds else [], "code": code,
     }  # fmt: skip

@@ -6,7 +6,7 @@ import datetime
 import importlib.metadata
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from headstart import classifier_file
 from headstart.choose import Choice
 from headstart.classifier import Classifier
+from headstart.curves import Reading, read
 from headstart.dataset import Dataset
 from headstart.evaluate import Evaluation, Rate
 from headstart.features import Features
@@ -38,6 +39,8 @@ class TrainResult:
         findings: what was noticed about the pictures.
         recipe: every decision, as it was made.
         rows: the rows of the data set that were used, by split.
+        watched: the split that the curves are drawn on; None where it is a part of the training pictures.
+        notes: sentences on how it was made that a reader should know.
         seconds: `features`, `head`, `fine_tune`, `total`.
         model, report: what was written, where it was.
     """
@@ -53,6 +56,8 @@ class TrainResult:
     recipe: Recipe = field(repr=False)
     rows: Mapping[str, np.ndarray] = field(repr=False)
     others: tuple[Evaluation, ...] = ()
+    watched: str | None = None
+    notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     model: Path | None = None
     report: Path | None = None
@@ -66,6 +71,21 @@ class TrainResult:
     def verdict(self) -> str:
         """The sentence to take away."""
         return verdict(self.evaluation)
+
+    @property
+    def history(self) -> Mapping[str, Sequence[float]] | None:
+        """Keras's history (`accuracy`, `loss`, `val_accuracy`, `val_loss`, a number an epoch), for heads with epochs."""
+        return self.head.history
+
+    @property
+    def reading(self) -> Reading | None:
+        """What the curves say; None where there are none."""
+        if not self.head.history:
+            return None
+        watched = len(self.rows[self.watched]) if self.watched is not None else 0
+        counts = (len(self.rows["train"]), watched) if watched else None
+        facts = {**_training_facts(self.recipe), "classes": len(self.dataset.classes)}
+        return read(self.head.history, training=facts, pictures=counts)
 
     def images(self) -> dict[str, int]:
         """How many pictures each part had, and how many were skipped."""
@@ -102,6 +122,10 @@ class TrainResult:
                 for c in self.choice.candidates
             ],
             "history": {name: list(values) for name, values in (self.head.history or {}).items()},
+            "epoch_seconds": [round(value, 4) for value in self.head.epoch_seconds],
+            "watched": self.watched,
+            "reading": {"kind": self.reading.kind, "words": self.reading.words} if self.reading else None,
+            "notes": list(self.notes),
             "findings": [finding.as_dict() for finding in self.findings],
             "skipped": [
                 *({"file": self.dataset.files[row], "reason": why} for row, why in sorted(self.features.bad.items())),
@@ -113,12 +137,20 @@ class TrainResult:
             "verdict": self.verdict,
         }
 
-    def write_report(self, path: str | os.PathLike[str]) -> TrainResult:
-        """Write the page; returns this result with `report` set."""
+    def write_report(
+        self, path: str | os.PathLike[str], *, name: str = "", others: Mapping[str, TrainResult] | None = None
+    ) -> TrainResult:
+        """Write the page; returns this result with `report` set.
+
+        Args:
+            path: ends in `.html`.
+            name: what to call this run where its curves are drawn beside others'.
+            others: further runs on the same pictures, by name: their curves are drawn on the same charts.
+        """
         from headstart import report
         from headstart.story import tell
 
-        report.write(tell(self), path)
+        report.write(tell(self, name=name, others=others or {}), path)
         return replace(self, report=Path(path))
 
     def __str__(self) -> str:
@@ -129,6 +161,18 @@ class TrainResult:
         from html import escape
 
         return f"<p><strong>{escape(self.verdict)}</strong></p>{self.evaluation._repr_html_()}"
+
+
+def _training_facts(recipe: Recipe) -> dict[str, Any]:
+    """What is in use already against over-fitting."""
+    layers = recipe.head_options.get("layers", ())
+    return {
+        "dropout": any(layer.get("dropout") for layer in layers),
+        "augmented": recipe.augment != "none",
+        "units": max((int(layer["dense"]) for layer in layers if "dense" in layer), default=0),
+        "early_stop": recipe.head_options.get("patience") is not None
+        or any("EarlyStopping" in each for each in recipe.callbacks),
+    }
 
 
 def _number(value: float) -> float | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headstart import images, report, sources
+from headstart import augment, images, report, sources, views
 from headstart.errors import PictureError
 from headstart.evaluate import Rate
 from headstart.findings import Finding
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
 SAMPLES = 9
 MISTAKES = 12
 FINDING_PICTURES = 24
+VIEWS = 8
 
 
-def tell(result: TrainResult) -> report.Report:
-    """Everything that the page needs, as plain data."""
+def tell(result: TrainResult, *, name: str = "", others: Mapping[str, TrainResult] | None = None) -> report.Report:
+    """Everything that the page needs, as plain data; the curves of `others` are drawn beside this result's."""
     dataset, evaluation, recipe = result.dataset, result.evaluation, result.recipe
     source = sources.find(recipe.source)
     chosen = result.choice.chosen
@@ -66,10 +68,52 @@ def tell(result: TrainResult) -> report.Report:
             **{name: result.seconds.get(name, 0.0) for name in ("features", "head", "fine_tune", "total")}
         ),
         cache=report.Cache(result.features.hits, result.features.misses),
+        notes=(*result.notes, *_on_watching(result)),
+        views=_views(result),
+        views_words=(
+            f"One training picture as it is, and {VIEWS} views of it:"
+            f" {augment.describe(augment.find(recipe.augment))}."
+        ),
+        reading=_reading(result),
+        name=name or "this run",
+        others=tuple(
+            report.NamedHistory(title, other.history or {}, _reading(other)) for title, other in (others or {}).items()
+        ),
         recipe=recipe.as_dict(),
         provenance=result.classifier.facts["provenance"],
         model_path=str(result.model) if result.model else "",
     )  # fmt: skip
+
+
+def _reading(result: TrainResult) -> str:
+    return result.reading.words if result.reading else ""
+
+
+def _on_watching(result: TrainResult) -> tuple[str, ...]:
+    """That the curves and the figure are of the same pictures, where they are."""
+    if result.history is None or result.watched != result.evaluation.accuracy.split:
+        return ()
+    return (
+        f"The curves are drawn on the {result.watched} pictures that the figure is of. Nothing was chosen by them: the"
+        " weights are those of the last epoch.",
+    )
+
+
+def _views(result: TrainResult) -> tuple[report.Picture, ...]:
+    """The first training picture that can be read, as it is and through the first views; none without augmentation."""
+    dataset, recipe = result.dataset, result.recipe
+    if not views.augmented(recipe) or dataset.digests is None:
+        return ()
+    kind = augment.find(recipe.augment)
+    for row in map(int, result.rows["train"]):
+        try:
+            pixels = images.read(dataset.path(row), result.features.trunk.image_size)
+        except PictureError:
+            continue
+        looks = [augment.View(kind, recipe.seed, number).apply(pixels, dataset.digests[row]) for number in range(VIEWS)]
+        shown = [("as it is", pixels), *((f"view {number}", look) for number, look in enumerate(looks, 1))]
+        return tuple(report.Picture(label, images.array_jpeg(look), dataset.files[row]) for label, look in shown)
+    return ()
 
 
 def _rate(rate: Rate, note: str) -> report.Rate:

@@ -11,13 +11,14 @@ import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from headstart import classifier_file, heads, trunk
+from headstart import classifier_file, heads, trunk, views, watching
 from headstart.audit import audit
 from headstart.choose import choose_cut
-from headstart.classifier import check_target, fitted
+from headstart.classifier import Classifier, check_target
 from headstart.dataset import Dataset
 from headstart.errors import InputError, PhotosError
 from headstart.evaluate import Evaluation, score
@@ -35,7 +36,7 @@ from headstart.worker import building_backend, lazy
 def train(
     photos: str | os.PathLike[str] | Dataset, recipe: Recipe | None = None, *,
     output: str | os.PathLike[str] | None = None,
-    report: str | os.PathLike[str] | None = None, progress: Progress = silent,
+    report: str | os.PathLike[str] | None = None, progress: Progress = silent, callbacks: Sequence[Any] = (),
 ) -> TrainResult:  # fmt: skip
     """Train a classifier on pictures: one pass of a frozen network, choices by cross-validation, one honest figure.
 
@@ -45,9 +46,11 @@ def train(
         output: where to write the classifier, ending in `.keras`; nothing is written where it is None.
         report: where to write the page; nothing is written where it is None.
         progress: called with (stage, done, total) as work goes on.
+        callbacks: Keras callbacks that watch the head's training, beside those that the recipe names.
 
     Raises:
-        PhotosError: the pictures cannot be used; SourceError: the source, cut or weights cannot.
+        PhotosError: the pictures cannot be used; SourceError: the source, cut or weights cannot; RecipeError: what the
+            recipe asks for does not go together.
 
     Example:
         >>> result = train("flowers/")                            # doctest: +SKIP
@@ -61,17 +64,27 @@ def train(
     if target is not None and report is not None and Path(report).absolute() == target.absolute():
         raise InputError(f"the model and the report would both be written to {target}; give the report another name")
     head_module = heads.find(recipe.head)
+    views.check(recipe, head_module.BY_EPOCHS)
+    watching.check(recipe, callbacks, by_epochs=head_module.BY_EPOCHS)
     wanted = trunk.spec(
         recipe.source, image_size=recipe.image_size, weights=recipe.weights, seed=recipe.seed,
         cuts=() if recipe.cut == AUTO else (recipe.cut,), pooling=None if recipe.pooling == AUTO else recipe.pooling,
+        preprocessing=recipe.preprocessing,
     )  # fmt: skip
     with lazy(building_backend()) as worker, _kept_open(Store()) as store:
-        pending = trunk.prepare(wanted, worker)  # first, since a worker takes longest to be ready
+        pending = trunk.prepare(
+            wanted, worker, progress=lambda facts: progress(**facts)
+        )  # first, since a worker takes longest to be ready
         dataset = photos if isinstance(photos, Dataset) else Dataset.open(photos)
         shape = head_module.shape(len(dataset.classes), recipe.head_options)
         threading.Thread(target=_load_ahead, args=(report is not None,), daemon=True).start()
         dataset = split(dataset.digested(), holdout=recipe.holdout, seed=recipe.seed)
-        features = extract(dataset, pending, store, progress=lambda done, total: progress("features", done, total))
+        decides = head_module.chooses(recipe.head_options) or watching.chooses(recipe, callbacks)
+        watched = watching.split_to_watch(dataset, decides) if head_module.BY_EPOCHS else None
+        features = extract(
+            dataset, pending, store, views=views.looks(recipe, dataset, watched=watched is not None),
+            progress=lambda done, total: progress("features", done, total),
+        )  # fmt: skip
 
         final = final_split(dataset)
         rows = {
@@ -90,11 +103,16 @@ def train(
         )  # fmt: skip
         outputs, classes = choice.chosen.outputs, dataset.classes
         blank = classifier_file.blank(wanted, outputs, shape, worker)  # made by the worker while the head is fitted
-        data = heads.HeadData(features.matrix(train_rows, outputs), labels[train_rows], len(classes), fold, recipe.seed)
-        head = head_module.fit(
-            data, options=recipe.head_options,
-            progress=lambda facts: progress("training the head", int(facts["epoch"]), None),
+        data = views.head_data(
+            features, outputs, train_rows, folds=fold, recipe=recipe, by_epochs=head_module.BY_EPOCHS,
+            watch=rows[watched] if watched is not None else None,
         )  # fmt: skip
+        with watching.watcher(recipe, callbacks, blank) as watcher:
+            head = head_module.fit(
+                data, options=recipe.head_options, watcher=watcher,
+                progress=lambda facts: progress("training the head", int(facts["epoch"]), facts.get("epochs")),
+            )  # fmt: skip
+        del data  # before the features of other pictures are read
         head_seconds = time.perf_counter() - head_start
 
         def measured(name: str, *candidates: Sequence[heads.Layer]) -> list[Evaluation]:
@@ -102,21 +120,24 @@ def train(
             answers = [heads.apply(layers, seen) for layers in candidates]
             return [score(answer, labels[rows[name]], classes, split=name, rows=rows[name]) for answer in answers]
 
-        untrained = heads.untrained(choice.chosen.dimensions, len(classes), recipe.seed)
+        untrained = head_module.untrained(
+            choice.chosen.dimensions, len(classes), options=recipe.head_options, seed=recipe.seed
+        )
         others = tuple(measured(name, head.layers)[0] for name in rows if name not in ("train", final))
-        evaluation, before = measured(final, head.layers, untrained)  # the test set is opened last, and once
+        evaluation, before = measured(final, head.layers, untrained)  # a test set is opened last, and once
         done = replace(
             recipe, image_size=wanted.image_size, cut=choice.chosen.layer, pooling=choice.chosen.pooling,
-            head_options=dict(head.settings) if recipe.head == "dense" else recipe.head_options,
+            augment=views.told(recipe), views=views.count(recipe),
+            head_options=dict(head.settings) if head_module.BY_EPOCHS else recipe.head_options,
         )  # fmt: skip
         result = TrainResult(
             dataset=dataset, features=features, choice=choice, head=head, evaluation=evaluation, before=before,
             others=others, findings=(*dataset.findings, *audit(dataset, unreadable=features.bad)),
-            recipe=done, rows=rows,
+            recipe=done, rows=rows, watched=watched, notes=head_module.notes(len(classes), recipe.head_options),
             seconds={"features": features.seconds, "head": head_seconds, "fine_tune": 0.0},
-            classifier=fitted(
-                head, features.trunk, outputs, classes=classes, blank=blank,
-                facts=facts_of(dataset, features, evaluation, recipe=done),
+            classifier=Classifier(
+                classes, features.trunk, outputs, head.layers,
+                facts_of(dataset, features, evaluation, recipe=done), blank,
             ),
         )  # fmt: skip
         blank.result()

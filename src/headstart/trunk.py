@@ -9,7 +9,7 @@ import importlib.metadata
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,7 +27,9 @@ POOLINGS = ("avg", "max", "avg+max", "flatten")
 class Works(Protocol):
     """A worker, or something that starts one when asked."""
 
-    def submit(self, job: str, **arguments: Any) -> Future[Any]: ...
+    def submit(
+        self, job: str, *, progress: Callable[[dict[str, Any]], None] | None = None, **arguments: Any
+    ) -> Future[Any]: ...
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class TrunkSpec:
         seed: draws random weights.
         cuts: names of layers; empty for every block end.
         poolings: any of `avg`, `max`, `flatten`.
+        preprocessing: `source`, or `unit` for pixels from 0 to 1.
     """
 
     source: str
@@ -106,21 +109,25 @@ class TrunkSpec:
     seed: int = 0
     cuts: tuple[str, ...] = ()
     poolings: tuple[str, ...] = ("avg", "max")
+    preprocessing: str = "source"
 
     def for_worker(self) -> dict[str, Any]:
-        return {"name": self.source, "image_size": list(self.image_size), "weights": self.weights, "seed": self.seed}
+        return {
+            "name": self.source, "image_size": list(self.image_size), "weights": self.weights, "seed": self.seed,
+            "preprocessing": self.preprocessing,
+        }  # fmt: skip
 
 
 def spec(
     source: str, *, image_size: tuple[int, int] | None = None, weights: str = "imagenet", seed: int = 0,
-    cuts: Sequence[str] = (), pooling: str | None = None,
+    cuts: Sequence[str] = (), pooling: str | None = None, preprocessing: str = "source",
 ) -> TrunkSpec:  # fmt: skip
     """A `TrunkSpec` with the source's own defaults filled in and its arguments checked.
 
     Raises:
         SourceError: the source or the pooling is unknown, or the pictures are too small for it.
     """
-    found = sources.find(source)
+    found = sources.scaled(sources.find(source), preprocessing)
     size = tuple(image_size) if image_size else found.image_size
     if min(size) < found.min_image_size:
         raise SourceError(
@@ -130,7 +137,8 @@ def spec(
     if pooling is not None and pooling not in POOLINGS:
         raise SourceError(f"unknown pooling {pooling!r}; expected {', '.join(POOLINGS)}.{near(pooling, POOLINGS)}")
     poolings = ("avg", "max") if pooling in (None, "avg+max") else (pooling,)
-    return TrunkSpec(source, (size[0], size[1]), weights, seed, tuple(cuts), tuple(p for p in poolings if p))
+    return TrunkSpec(source, (size[0], size[1]), weights, seed, tuple(cuts), tuple(p for p in poolings if p),
+                     preprocessing)  # fmt: skip
 
 
 def trunks_folder() -> Path:
@@ -141,10 +149,15 @@ def _versions(engine: str) -> str:
     return f"{VERSION} keras {importlib.metadata.version('keras')} {engines.module(engine).version()}"
 
 
-def prepare(wanted: TrunkSpec, worker: Works) -> PendingTrunk:
-    """The compiled trunk, from the cache or from the worker; the caller may decode pictures meanwhile."""
+def prepare(
+    wanted: TrunkSpec, worker: Works, *, progress: Callable[[dict[str, Any]], None] | None = None
+) -> PendingTrunk:
+    """The compiled trunk, from the cache or from the worker; the caller may decode pictures meanwhile.
+
+    `progress` is called with `stage`, `done` and `total` bytes while weights are fetched.
+    """
     engine = engines.choose()
-    found = sources.find(wanted.source)
+    found = sources.scaled(sources.find(wanted.source), wanted.preprocessing)
     key = json_digest({
         "source": found.name, "weights": sources.weights_key(
             found, wanted.weights, wanted.seed, image_size=wanted.image_size
@@ -152,7 +165,7 @@ def prepare(wanted: TrunkSpec, worker: Works) -> PendingTrunk:
         "image_size": wanted.image_size, "cuts": wanted.cuts, "poolings": wanted.poolings,
         "engine": engine, "versions": _versions(engine), "precision": os.environ.get("HEADSTART_PRECISION"),
     })  # fmt: skip
-    future = _prepared(key, engine, worker, "compiling:compile_source", spec=wanted.for_worker(),
+    future = _prepared(key, engine, worker, "compiling:compile_source", progress=progress, spec=wanted.for_worker(),
                        cuts=list(wanted.cuts) or None, poolings=list(wanted.poolings))  # fmt: skip
     return PendingTrunk(wanted.image_size, future)
 

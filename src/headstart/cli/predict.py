@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from headstart.cli import _common
 from headstart.errors import PhotosError
 
+if TYPE_CHECKING:
+    from headstart.classifier import Classifier, Prediction
+    from headstart.progress import Progress
+
 HELP = """
 Name pictures with a trained classifier. PATH is a picture or a folder of pictures; - reads paths from standard input.
 
+A folder's pictures come sorted by name as text, the same on every machine: 10.jpg before 2.jpg. The table that --csv
+writes has the columns file, label, probability, error and a row for every picture, also for those that cannot be read.
+
 \b
 headstart predict flowers.keras tulip.jpg
+headstart predict flowers.keras new/ --csv predictions.csv
 headstart predict flowers.keras new/ --json > answers.jsonl
 """
 
@@ -24,38 +33,108 @@ headstart predict flowers.keras new/ --json > answers.jsonl
 @click.command(help=HELP, short_help="Name pictures with a classifier.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("paths", nargs=-1, required=True)
+@click.option("--csv", metavar="FILE|-", help="Write a table (.csv); - writes it to standard output.")
+@click.option("--probabilities", is_flag=True, help="With --csv: a column p(CLASS) for every class too.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, in the order of the pictures.")
-def command(model: Path, paths: tuple[str, ...], as_json: bool) -> None:
+def command(model: Path, paths: tuple[str, ...], csv: str | None, probabilities: bool, as_json: bool) -> None:
+    from headstart.answers import check_csv, csv_lines, write_csv
     from headstart.classifier import Classifier
 
+    if probabilities and csv is None:
+        raise click.UsageError("--probabilities adds columns to --csv FILE; --json has the probabilities always")
+    if csv == "-" and as_json:
+        raise click.UsageError("--csv - and --json would both be written to standard output; give --csv a file")
+    target = check_csv(csv) if csv not in (None, "-") else None  # before anything is loaded
     classifier = Classifier.load(model)
-    bad = count = 0
-    for prediction in classifier.predict_each(_pictures(paths)):
-        count += 1
-        bad += prediction.error is not None
-        if as_json:
-            click.echo(_common.json_line(prediction.as_dict()))
-        elif prediction.error is not None:
-            click.echo(f"{prediction.file}: {prediction.error}", err=True)
-        else:
-            click.echo(f"{prediction.probability:6.1%}  {prediction.label}  {prediction.file}")
-    if not count:
-        raise PhotosError(f"there are no pictures in {' '.join(paths)}; expected pictures, or folders that hold some")
-    if bad:
-        click.echo(f"headstart: {bad:,} of the {count:,} pictures could not be read", err=True)
+    columns = classifier.class_names if probabilities else ()
+    tally = _Tally()
+    if csv is None:
+        for prediction in tally.counted(classifier.predict_each(_pictures(paths)), paths):
+            _say(prediction, as_json=as_json)
+    elif target is None:
+        for line in csv_lines(tally.counted(classifier.predict_each(_pictures(paths)), paths), columns):
+            click.echo(line, nl=False)
+    else:
+        with _common.progress() as show:
+            predictions = _shown(tally.counted(_predicted(classifier, paths, show), paths), as_json=as_json)
+            write_csv(predictions, target, probabilities=columns)
+        click.echo(f"{target}: {tally}", err=as_json)
+    if tally.bad:
+        click.echo(f"headstart: {tally.bad:,} of the {tally.count:,} pictures could not be read", err=True)
         sys.exit(2)
+
+
+class _Tally:
+    """How many pictures there were, and of which classes."""
+
+    def __init__(self) -> None:
+        self.labels: Counter[str] = Counter()
+        self.bad = 0
+
+    @property
+    def count(self) -> int:
+        return self.labels.total() + self.bad
+
+    def counted(self, predictions: Iterator[Prediction], paths: tuple[str, ...]) -> Iterator[Prediction]:
+        """The same predictions; refuses a run without any, before a table of nothing is left behind."""
+        for prediction in predictions:
+            if prediction.label is None:
+                self.bad += 1
+            else:
+                self.labels[prediction.label] += 1
+            yield prediction
+        if not self.count:
+            where = " ".join(paths)
+            raise PhotosError(f"there are no pictures in {where}; expected pictures, or folders that hold some")
+
+    def __str__(self) -> str:
+        parts = [f"{count:,} {label}" for label, count in self.labels.most_common(8)]
+        rest = self.labels.total() - sum(count for _, count in self.labels.most_common(8))
+        parts += [f"{rest:,} of other classes"] * bool(rest) + [f"{self.bad:,} unreadable"] * bool(self.bad)
+        return f"{self.count:,} picture{'s' * (self.count != 1)}: {', '.join(parts)}"
+
+
+def _say(prediction: Prediction, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(_common.json_line(prediction.as_dict()))
+    elif prediction.error is not None:
+        click.echo(f"{prediction.file}: {prediction.error}", err=True)
+    else:
+        click.echo(f"{prediction.probability:6.1%}  {prediction.label}  {prediction.file}")
+
+
+def _shown(predictions: Iterator[Prediction], *, as_json: bool) -> Iterator[Prediction]:
+    """Beside a table, standard output has JSON lines or nothing; faults are said at once."""
+    for prediction in predictions:
+        if as_json or prediction.error is not None:
+            _say(prediction, as_json=as_json)
+        yield prediction
+
+
+def _predicted(classifier: Classifier, paths: tuple[str, ...], show: Progress) -> Iterator[Prediction]:
+    """All predictions, with progress: many pictures, and nothing is said of each."""
+    pictures = _pictures(paths) if "-" in paths else list(_pictures(paths))
+    total = len(pictures) if isinstance(pictures, list) else None
+    done = 0
+
+    def told(more: int, _: int) -> None:
+        show("pictures", done + more, total)
+
+    for prediction in classifier.predict_each(pictures, progress=told):
+        done += 1
+        yield prediction
+    if done:
+        show("pictures", done, done)
 
 
 def _pictures(paths: tuple[str, ...]) -> Iterator[str]:
     """Each picture in turn: files as given, folders in sorted order, lines of standard input."""
-    from headstart.folders import is_candidate
+    from headstart.answers import pictures_in
 
     for path in paths:
         if path == "-":
             yield from (line.rstrip("\n") for line in sys.stdin if line.strip())
         elif Path(path).is_dir():
-            for folder, below, files in os.walk(path):
-                below.sort()
-                yield from (os.path.join(folder, name) for name in sorted(files) if is_candidate(name))
+            yield from pictures_in(path)
         else:
             yield path

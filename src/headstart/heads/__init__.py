@@ -3,8 +3,12 @@
 Each module has
 
     NAME, SUMMARY                          as `--head NAME` and in its help
+    BY_EPOCHS                              whether it is trained by epochs, each of which may see views of its own
     shape(classes, options) -> list        `units`, `activation`, `dropout` of each layer, known before fitting
-    fit(data, *, options, progress) -> Head
+    chooses(options) -> bool               whether what `HeadData.watch` holds would decide anything
+    notes(classes, options) -> tuple       sentences for people on how the head is made
+    untrained(dimensions, classes, *, options, seed) -> layers     the head as training begins
+    fit(data, *, options, progress, watcher) -> Head
 
 A head ends as plain layers (`Dense` alone so far), so that a classifier is one plain Keras model; the same layers run
 here on numpy, in float32, without any framework.
@@ -14,14 +18,16 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from headstart.errors import RecipeError, near
+
+_CHUNK = 2048
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,9 @@ class HeadData:
         classes: how many classes there are.
         folds: int, shape (pictures,): which cross-validation fold a picture is held out in.
         seed: decides all that is random.
+        epoch_features: the features of the same pictures as epoch e (from 0) sees them, for heads that are trained by
+            epochs on augmented views; None where every epoch sees `features`.
+        watch: features and labels that curves are drawn on; None holds out a fold of the training pictures for it.
     """
 
     features: np.ndarray
@@ -41,6 +50,8 @@ class HeadData:
     classes: int
     folds: np.ndarray
     seed: int = 0
+    epoch_features: Callable[[int], np.ndarray] | None = None
+    watch: tuple[np.ndarray, np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,7 @@ class Head:
         history: Keras's `History.history`, for heads trained by epochs.
         strengths: rows of `strength`, `accuracy`, `loss` that the penalty was chosen from.
         settings: what it was fitted with.
+        epoch_seconds: how long each epoch took, for heads trained by epochs.
     """
 
     name: str
@@ -75,6 +87,7 @@ class Head:
     history: Mapping[str, Sequence[float]] | None = None
     strengths: Sequence[Mapping[str, float]] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    epoch_seconds: Sequence[float] = ()
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Probabilities, float32 of shape (pictures, classes), in the order of the classes."""
@@ -83,6 +96,21 @@ class Head:
     @property
     def parameters(self) -> int:
         return sum(layer.kernel.size + layer.bias.size for layer in self.layers)
+
+
+class Watcher(Protocol):
+    """Who is told of a training by epochs, and may steer it; `layers` are those of the saved classifier."""
+
+    def begin(self, epochs: int, layers: Sequence[Layer], learning_rate: float) -> None: ...
+
+    def epoch_begin(self, epoch: int) -> float | None:
+        """A new learning rate, or None."""
+
+    def epoch_end(self, epoch: int, logs: Mapping[str, float], layers: Callable[[], Sequence[Layer]]) -> bool:
+        """Whether to stop."""
+
+    def end(self) -> Sequence[Layer] | None:
+        """Weights to put back, or None for those of the last epoch."""
 
 
 def apply(layers: Sequence[Layer], features: np.ndarray) -> np.ndarray:
@@ -123,11 +151,19 @@ def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(-np.log(np.clip(chosen, 1e-7, 1.0)).mean())
 
 
-def untrained(dimensions: int, classes: int, seed: int) -> tuple[Layer, ...]:
-    """A head as it is before training: Glorot-uniform kernel, bias of zeros, as Keras draws it."""
-    limit = np.sqrt(6.0 / (dimensions + classes))
-    kernel = np.random.default_rng(seed).uniform(-limit, limit, (dimensions, classes)).astype(np.float32)
-    return (Layer(kernel, np.zeros(classes, np.float32), "softmax"),)
+def moments(features: np.ndarray, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each feature over all rows or some; a constant feature gets deviation 1."""
+    chosen = np.arange(len(features)) if rows is None else rows
+    total, squares = np.zeros(features.shape[1]), np.zeros(features.shape[1])
+    for start in range(0, len(chosen), _CHUNK):
+        part = features[start : start + _CHUNK] if rows is None else features[chosen[start : start + _CHUNK]]
+        block = np.asarray(part, np.float32)
+        total += block.sum(axis=0, dtype=np.float64)
+        squares += np.einsum("ij,ij->j", block, block, dtype=np.float64)
+    mean = total / len(chosen)
+    deviation = np.sqrt(np.maximum(squares / len(chosen) - mean**2, 0))
+    deviation[deviation < 1e-6 * (np.abs(mean) + 1e-6)] = 1
+    return mean.astype(np.float32), deviation.astype(np.float32)
 
 
 def names() -> tuple[str, ...]:

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from headstart.errors import RecipeError, near
-from headstart.heads import Head, HeadData, Layer, log_loss, softmax
+from headstart.heads import Head, HeadData, Layer, Watcher, log_loss, moments, softmax
 
 NAME = "linear"
 SUMMARY = "logistic regression on pooled features; seconds; the default"
+BY_EPOCHS = False
 
 STRENGTHS = tuple(float(s) for s in np.logspace(0, -5, 11))
 _CHOOSE_FROM = 4_000  # pictures: enough to place the strength within noise
@@ -44,13 +45,35 @@ def _strengths(options: Mapping[str, Any]) -> tuple[float, ...]:
     return (float(value),)
 
 
-def fit(data: HeadData, *, options: Mapping[str, Any] | None = None, progress: Any = None) -> Head:
+def chooses(options: Mapping[str, Any]) -> bool:
+    """Its strength is chosen out of fold: nothing is watched."""
+    del options
+    return False
+
+
+def notes(classes: int, options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Nothing out of the ordinary."""
+    del classes, options
+    return ()
+
+
+def untrained(dimensions: int, classes: int, *, options: Mapping[str, Any], seed: int) -> tuple[Layer, ...]:
+    """A softmax layer as Keras would begin it: Glorot-uniform kernel, bias of zeros."""
+    del options
+    limit = np.sqrt(6.0 / (dimensions + classes))
+    kernel = np.random.default_rng(seed).uniform(-limit, limit, (dimensions, classes)).astype(np.float32)
+    return (Layer(kernel, np.zeros(classes, np.float32), "softmax"),)
+
+
+def fit(
+    data: HeadData, *, options: Mapping[str, Any] | None = None, progress: Any = None, watcher: Watcher | None = None
+) -> Head:
     """Fit the head; `options` may name one `strength` in place of the search.
 
     Returns:
         A head of one softmax layer with out-of-fold accuracy and loss.
     """
-    del progress  # for heads that are trained by epochs
+    del progress, watcher  # for heads that are trained by epochs
     rows = _sample(data)
     found = cross_validate(
         data.features if len(rows) == len(data.features) else data.features[rows], data.labels[rows],
@@ -125,7 +148,7 @@ class _Problem:
         self.held_out = held_out
         self.kept = features.size * 4 <= _KEEP_BYTES
         self.features = np.asarray(features, np.float32) if self.kept else features
-        self.mean, self.deviation = _moments(self.features)
+        self.mean, self.deviation = moments(self.features)
         if self.kept:
             self.features = self._standardised(self.features)
         self.targets = np.zeros((self.count, classes), np.float32)
@@ -190,16 +213,3 @@ class _Problem:
         kernel = weights[:-1, -1] / self.deviation[:, None]
         bias = weights[-1, -1] - self.mean @ kernel
         return Layer(kernel.astype(np.float32), bias.astype(np.float32), "softmax")
-
-
-def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each feature, chunk by chunk; a constant feature gets deviation 1."""
-    total, squares = np.zeros(features.shape[1]), np.zeros(features.shape[1])
-    for start in range(0, len(features), _CHUNK):
-        block = np.asarray(features[start : start + _CHUNK], np.float32)
-        total += block.sum(axis=0, dtype=np.float64)
-        squares += np.einsum("ij,ij->j", block, block, dtype=np.float64)
-    mean = total / len(features)
-    deviation = np.sqrt(np.maximum(squares / len(features) - mean**2, 0))
-    deviation[deviation < 1e-6 * (np.abs(mean) + 1e-6)] = 1
-    return mean.astype(np.float32), deviation.astype(np.float32)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from headstart.errors import SourceError, near
 from headstart.files import file_digest, json_digest
-from headstart.sources._source import Preprocessing, Source
+from headstart.sources._source import ZERO_TO_ONE, Preprocessing, Source
 
 if TYPE_CHECKING:
     import keras
@@ -57,6 +57,9 @@ def all_sources() -> tuple[Source, ...]:
     return tuple(source for _, module in sorted(families().items()) for source in module.sources())
 
 
+SCALINGS = ("source", "unit")
+
+
 def find(name: str) -> Source:
     """The source called `name`, in any case and with `-` or `_`, or a local `.keras` file as a source.
 
@@ -85,6 +88,26 @@ def weights_file(source: Source) -> Path | None:
     """The file with the source's own weights, where it is on this machine already; nothing is downloaded."""
     found: Path | None = _family(source).locate(source)
     return found
+
+
+def scaled(source: Source, preprocessing: str) -> Source:
+    """The source with its pixels scaled as `source` (as it was trained) or `unit` (x / 255) says.
+
+    Raises:
+        SourceError: there is no such scaling, or the network scales its pixels by itself.
+
+    >>> scaled(find("vgg16"), "unit").preprocessing.channels
+    'rgb'
+    """
+    if preprocessing not in SCALINGS:
+        raise SourceError(
+            f"unknown preprocessing {preprocessing!r}; expected {' or '.join(SCALINGS)}.{near(preprocessing, SCALINGS)}"
+        )
+    if preprocessing == "source":
+        return source
+    if source.preprocessing.identity:
+        raise SourceError(f"{source.name} scales its pixels by itself; use preprocessing: source")
+    return dataclasses.replace(source, preprocessing=ZERO_TO_ONE)
 
 
 def is_here(source: Source) -> bool:

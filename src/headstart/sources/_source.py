@@ -90,6 +90,9 @@ IDENTITY = Preprocessing()
 MINUS_ONE_TO_ONE = Preprocessing((1 / 127.5,) * 3, (-1.0,) * 3)
 """x / 127.5 - 1, which Keras calls mode "tf"."""
 
+ZERO_TO_ONE = Preprocessing((1 / 255,) * 3)
+"""x / 255: how many tutorials feed any network, whatever it was trained on."""
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 

@@ -7,9 +7,10 @@ next time. They are read here rather than by the application, so that preprocess
 from __future__ import annotations
 
 import functools
+import io
 import json
 import os
-import sys
+import re
 import urllib.parse
 from contextlib import redirect_stdout
 from importlib import resources
@@ -28,6 +29,7 @@ from headstart.sources._source import (
     STANDARDISED,
     Source,
 )
+from headstart.worker import report_progress
 
 if TYPE_CHECKING:
     import keras
@@ -153,9 +155,11 @@ def _fetched(source: Source) -> Path:
 
     entry = _file(source)
     try:
-        with redirect_stdout(sys.stderr):  # stdout belongs to the command's own answer
+        with redirect_stdout(_Meter()):
             path = keras.utils.get_file(entry["file"], entry["url"], cache_subdir="models", file_hash=entry["hash"])
     except Exception as error:  # Keras raises plain Exception for a failed fetch
+        if isinstance(error, ValueError) and (wrong := locate(source)):
+            wrong.unlink()  # another file than was promised, which Keras leaves in its place
         host = urllib.parse.urlsplit(entry["url"]).hostname
         reason = str(error).rpartition("-- ")[2].splitlines()[0] if str(error) else type(error).__name__
         raise DownloadError(
@@ -164,3 +168,12 @@ def _fetched(source: Source) -> Path:
             "Or use a source whose weights come as a package: --source efficientnet_lite0."
         ) from error
     return Path(path)
+
+
+class _Meter(io.TextIOBase):
+    """What Keras prints while it fetches, as progress to whoever waits for this worker."""
+
+    def write(self, text: str) -> int:
+        for done, total in re.findall(r"(\d+)/(\d+)", text)[-1:]:
+            report_progress(stage="weights", done=int(done), total=int(total))
+        return len(text)
