@@ -34,7 +34,9 @@ def result(features: hs.Features, tiny_pictures: Path, small_source: dict[str, A
 
 def test_decisions_are_the_fields_of_a_recipe() -> None:
     assert list(typing.get_type_hints(Decisions)) == [
-        field.name for field in dataclasses.fields(hs.Recipe) if field.name != "callbacks"  # an argument of its own
+        field.name
+        for field in dataclasses.fields(hs.Recipe)
+        if field.name != "callbacks"  # an argument of its own
     ]
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import importlib.util
 import inspect
+import io
 import json
 import sys
 import types
 import zipfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import pytest
 from headstart import callback_arguments, callbacks, classifier_file, heads
 from headstart.errors import InputError, MissingExtraError, RecipeError
 from headstart.heads import Head, HeadData, Layer, dense
+from headstart.keras_callbacks import Start
 from headstart.recipe import Recipe
 from headstart.trunk import Trunk, spec
 from headstart.worker import Worker
@@ -251,7 +254,7 @@ def test_an_object_that_stops_and_puts_the_best_weights_back_is_obeyed(data, bla
     assert len(figures) - best == 3
     assert same(head.layers, recorder.weights[best], 1e-5)
     assert not same(head.layers, recorder.weights[-1], 1e-3)
-    assert [layer.activation for layer in head.layers] == ["relu", "softmax"]
+    assert [layer.activation for layer in recorder.restored or ()] == ["relu", "softmax"]
 
 
 def test_a_rate_that_an_object_changes_reaches_the_trainer(data, blank):
@@ -329,6 +332,12 @@ def test_weights_are_not_asked_for_where_nobody_looks(data, blank):
                     watcher.epoch_end(0, {"loss": 0.5, "val_loss": 0.5}, asked)
 
 
+def test_which_callbacks_look_at_weights():
+    assert callback_arguments.looks("ModelCheckpoint", {"filepath": "a.keras"})
+    assert callback_arguments.looks("TensorBoard", {"histogram_freq": 2})
+    assert not callback_arguments.looks("TensorBoard", {"histogram_freq": 0})
+
+
 # ---- callbacks that a recipe names, in a worker ---------------------------------------------------------------------
 
 
@@ -368,14 +377,43 @@ def test_named_callbacks_stop_save_and_steer(data, blank, tmp_path, monkeypatch)
     plain(Path("kept") / f"{best + 1:02d}-{figures[best]:.3f}.keras", recorder.weights[best], blank)
 
 
+def test_weights_are_written_once_those_before_have_been_read(tmp_path):
+    order: list[str] = []
+
+    class Answer(Future[Any]):
+        def result(self, _timeout: float | None = None) -> Any:
+            order.append("read")
+            return [False, 0.1]
+
+    class Slow:
+        def submit(self, job: str, **_arguments: Any) -> Future[Any]:
+            order.append(job.split(":")[1])
+            return Answer()
+
+        def call(self, job: str, **arguments: Any) -> Any:
+            return self.submit(job, **arguments).result()
+
+    def layers() -> list[Layer]:
+        order.append("written")
+        return [Layer(np.zeros((2, 3), np.float32), np.zeros(3, np.float32))]
+
+    side = callbacks._There([{"ModelCheckpoint": {"filepath": "a.keras"}}], Slow(), tmp_path)
+    side.begin(Start("blank", "adam", 0.0), layers)
+    side.epoch_end(0, {}, layers=layers, rate=0.1)
+    assert order == ["written", "begin", "read", "written", "epoch_end", "read"]
+
+
 def plain(path: Path, layers: Sequence[Layer], blank: Path) -> None:
     """Check that a file is a whole Keras model with these weights, which opens without a warning."""
+    import h5py
     import keras
 
     with zipfile.ZipFile(path) as archive:
         assert set(archive.namelist()) == {"metadata.json", "config.json", "model.weights.h5"}
         assert not json.loads(archive.read("config.json")).get("compile_config")
         assert b"headstart" not in archive.read("config.json")
+        with h5py.File(io.BytesIO(archive.read("model.weights.h5")), "r") as store:
+            assert not list(store.get("optimizer/vars", ())), "numbers of an optimizer that has never made a step"
     model, made = keras.models.load_model(path, safe_mode=True), keras.models.load_model(blank, safe_mode=True)
     dense_layers = [model.get_layer(name) for name in NAMES]
     assert same([Layer(*layer.get_weights()) for layer in dense_layers], layers)

@@ -25,6 +25,7 @@ import pytest
 from PIL import Image
 
 from headstart import images
+from headstart.augment import Augmentation, View
 from headstart.dataset import Dataset
 from headstart.errors import EngineError, SourceError
 from headstart.features import Features, extract
@@ -116,6 +117,99 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def all_of(features: Features) -> np.ndarray:
     return features.matrix(range(len(features.dataset)))
+
+
+# ---- views
+
+TURNED = Augmentation(rotation=40, zoom=0.2, horizontal_flip=True)
+
+
+def seen_through(dataset: Dataset, trunk: MadeUpTrunk, rows: Iterable[int], view: View) -> np.ndarray:
+    assert dataset.digests is not None
+    pixels = [
+        view.apply(images.decode(dataset.path(row).read_bytes(), SIZE), dataset.digests[row]) for row in rows
+    ]  # fmt: skip
+    return np.concatenate(trunk.numbers(np.stack(pixels)), axis=1).astype(np.float16)
+
+
+def test_each_view_has_features_of_its_own(folder: Path, store: Store) -> None:
+    dataset, trunk = opened(folder), made_up()
+    views = [View(TURNED, 5, number) for number in range(3)]
+    features = extract(dataset, trunk, store, views=lambda row: (None, *views) if row < 8 else (None,))
+    assert (features.hits, features.misses) == (0, 20 + 8 * 3)
+    assert trunk.pictures_run == 44
+    assert np.array_equal(all_of(features), meant(dataset, trunk, range(20)))
+    rows = [7, 0, 3, 3]
+    for view in views:
+        assert np.array_equal(features.matrix(rows, view=view), seen_through(dataset, trunk, rows, view))
+    only = features.matrix(rows, [trunk.outputs[1]], view=views[2])
+    assert np.array_equal(only, seen_through(dataset, made_up("rows"), rows, views[2]))
+
+
+def test_a_picture_is_decoded_once_for_all_its_views(
+    folder: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded, decode = [], images.decode
+
+    def counted(data: bytes, size: tuple[int, int]) -> np.ndarray:
+        decoded.append(data)
+        return decode(data, size)
+
+    monkeypatch.setattr(images, "decode", counted)
+    views = [View(TURNED, 5, number) for number in range(8)]  # four pictures' views fill a batch
+    extract(opened(folder), made_up(), store, views=lambda _: views)
+    assert len(decoded) == 20
+
+
+def test_more_views_run_only_those_that_are_new(folder: Path, store: Store) -> None:
+    dataset = opened(folder)
+    views = [View(TURNED, 5, number) for number in range(6)]
+    extract(dataset, made_up(), store, views=lambda _: views[:4])
+    trunk = made_up()
+    features = extract(dataset, trunk, store, views=lambda _: views)
+    assert (features.hits, features.misses, trunk.pictures_run) == (80, 40, 40)
+    assert np.array_equal(features.matrix(range(20), view=views[1]), seen_through(dataset, trunk, range(20), views[1]))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [View(TURNED, 6, 0), View(TURNED, 5, 1), View(replace(TURNED, zoom=0.3), 5, 0), None],
+    ids=["seed", "number", "augmentation", "the picture as it is"],
+)
+def test_another_view_is_another_question(folder: Path, store: Store, other: View | None) -> None:
+    dataset = opened(folder)
+    extract(dataset, made_up(), store, views=lambda _: (View(TURNED, 5, 0),))
+    trunk = made_up()
+    assert extract(dataset, trunk, store, views=lambda _: (other,)).hits == 0
+    assert trunk.pictures_run == 20
+
+
+def test_views_without_a_store_stay_in_memory(folder: Path) -> None:
+    dataset, trunk, view = opened(folder), made_up(), View(TURNED, 5, 0)
+    features = extract(dataset, trunk, None, views=lambda _: (view,))
+    found = features.matrix(range(20), view=view)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, seen_through(dataset, trunk, range(20), view), rtol=1e-3)
+
+
+def test_a_bad_picture_is_named_once_for_all_views(folder: Path, store: Store) -> None:
+    (folder / "even" / "0004.png").write_bytes(b"no picture")
+    views = [View(TURNED, 5, number) for number in range(3)]
+    features = extract(opened(folder), made_up(), store, views=lambda _: views)
+    assert len(features.bad) == 1
+    good = [row for row in range(20) if row not in features.bad]
+    assert features.matrix(good, view=views[0]).shape == (19, 7)
+
+
+def test_views_removed_by_another_process_are_computed_again(folder: Path, tmp_path: Path, store: Store) -> None:
+    dataset, trunk, view = opened(folder), made_up(), View(TURNED, 5, 0)
+    features = extract(dataset, trunk, store, views=lambda _: (None, view))
+    before = features.matrix(range(20), view=view)
+    with Store(tmp_path / "features.sqlite") as other:
+        other.prune(0, spare=0)
+    trunk.ran.clear()
+    assert np.array_equal(features.matrix(range(20), view=view), before)
+    assert trunk.pictures_run == 20
 
 
 # ---- once, and right

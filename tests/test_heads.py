@@ -301,7 +301,8 @@ def test_log_loss():
 def test_an_untrained_head_is_near_chance_and_decided_by_its_seed():
     data = blobs(900, 40, classes=3)
     scaled = (data.features - data.features.mean(axis=0)) / data.features.std(axis=0)
-    accuracies = [(apply(linear.untrained(40, 3, options={}, seed=seed), scaled).argmax(axis=1) == data.labels).mean() for seed in range(20)]
+    heads_of = [linear.untrained(40, 3, options={}, seed=seed) for seed in range(20)]
+    accuracies = [(apply(layers, scaled).argmax(axis=1) == data.labels).mean() for layers in heads_of]
     assert np.mean(accuracies) == pytest.approx(1 / 3, abs=0.15)
     kernel = linear.untrained(40, 3, options={}, seed=5)[0].kernel
     np.testing.assert_array_equal(kernel, linear.untrained(40, 3, options={}, seed=5)[0].kernel)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headstart.errors import InputError, MissingExtraError, ModelFileError, PhotosError, RecipeError, SourceError
+from headstart.errors import InputError, ModelFileError, PhotosError, RecipeError, SourceError
 from headstart.recipe import Recipe
 from headstart.train import train
 
@@ -265,9 +265,8 @@ def test_a_pooling_that_was_asked_for_ends_in_the_model(tiny_pictures, small_sou
 def test_a_dense_head_ends_in_the_model_with_its_history(tiny_pictures, recipe, tmp_path):
     from headstart.classifier import Classifier
 
-    dense = Recipe(
-        **{**recipe.as_dict(), "image_size": (64, 64), "head": "dense", "head_options": {"layers": [{"dense": 8}], "epochs": 3}}
-    )
+    options = {"layers": [{"dense": 8}], "epochs": 3}
+    dense = Recipe(**{**recipe.as_dict(), "image_size": (64, 64), "head": "dense", "head_options": options})
     told = []
     result = train(
         tiny_pictures, dense, output=tmp_path / "a.keras", report=tmp_path / "a.html",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from headstart.api import evaluate as evaluate
     from headstart.api import features as features
     from headstart.api import fit_head as fit_head
+    from headstart.api import load_recipe as load_recipe
     from headstart.api import source as source
     from headstart.api import summary as summary
     from headstart.api import train as train
@@ -54,15 +55,16 @@ if TYPE_CHECKING:
 __all__ = [
     "Classifier", "Dataset", "Evaluation", "Features", "Finding", "Findings", "Head", "LayerFacts", "Prediction",
     "Rate", "Recipe", "Source", "Summary", "TrainResult", "Trunk", "__version__", "audit", "errors", "evaluate",
-    "features", "fit_head", "pictures_in", "source", "sources", "summary", "train", "wilson", "write_csv",
+    "features", "fit_head", "load_recipe", "pictures_in", "source", "sources", "summary", "train", "wilson",
+    "write_csv",
 ]  # fmt: skip
 
 _HOME = {
     "Classifier": "classifier", "Prediction": "classifier", "Dataset": "dataset", "Evaluation": "evaluate",
     "Rate": "evaluate", "Features": "features", "Finding": "findings", "Findings": "findings", "Head": "heads",
     "wilson": "intervals", "Recipe": "recipe", "TrainResult": "result", "Source": "sources", "Trunk": "trunk",
-    "fit_head": "api", "source": "api", "LayerFacts": "summary", "Summary": "summary", "pictures_in": "answers",
-    "write_csv": "answers",
+    "fit_head": "api", "load_recipe": "api", "source": "api", "LayerFacts": "summary", "Summary": "summary",
+    "pictures_in": "answers", "write_csv": "answers",
 }  # fmt: skip
 """Which module each public name is found in; `errors` and `sources` are modules themselves."""
 

@@ -13,7 +13,7 @@ from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
-from headstart import heads, sources, trunk
+from headstart import heads, recipe_files, sources, trunk
 from headstart.audit import audit as find_faults
 from headstart.audit import unreadable
 from headstart.classifier import Classifier
@@ -107,6 +107,26 @@ def audit(photos: Photos, *, progress: Progress | None = None) -> Findings:
     bad = unreadable(dataset, progress=progress)
     divided = split(dataset)
     return Findings((*divided.findings, *find_faults(divided, unreadable=bad)))
+
+
+def load_recipe(recipe: str | os.PathLike[str], **decisions: Unpack[Decisions]) -> Recipe:
+    """A shipped recipe by name, or one from a YAML file or a saved model.
+
+    Args:
+        recipe: a name such as `mobilenetv2-average`, or a path.
+        decisions: fields to decide otherwise, such as `weights="weights.h5"`; of `head_options` those that are given.
+
+    Raises:
+        RecipeError: there is none, or a field is unknown or out of range; the message has near matches.
+
+    Example:
+        >>> load_recipe("mobilenetv2-average", seed=1).image_size
+        (160, 160)
+    """
+    found = recipe_files.find(recipe).recipe
+    values: dict[str, Any] = {**found.as_dict(), **decisions}
+    values["head_options"] = {**found.head_options, **decisions.get("head_options", {})}
+    return Recipe.from_dict(values)
 
 
 def source(name: str) -> Source:

@@ -51,6 +51,7 @@ def watch(recipe: Recipe, given: Sequence[Any], blank: Path) -> Iterator[Watcher
     Raises:
         InputError: a callback fails; RecipeError where the recipe names it.
     """
+    check((), given)
     settings = heads.find(recipe.head).settings_of(recipe.head_options)
     start = Start(str(blank), settings["optimizer"], float(settings["momentum"]))
     sides: list[_Side] = []

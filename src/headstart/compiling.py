@@ -28,7 +28,9 @@ FLATTEN_LIMIT = 400_000
 @lru_cache(maxsize=2)
 def _source_model(name: str, height: int, width: int, weights: str, seed: int, preprocessing: str) -> keras.Model:
     source = sources.scaled(sources.find(name), preprocessing)
-    return sources.build(source, image_size=(height, width), weights=weights, seed=seed)
+    model = sources.build(source, image_size=(height, width), weights=weights, seed=seed)
+    model.trainable = False  # so it is saved, and whoever loads the file and goes on training trains the head alone
+    return model
 
 
 def source_model(spec: dict[str, Any]) -> keras.Model:

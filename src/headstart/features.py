@@ -1,7 +1,9 @@
 """Trunk × pictures → features, through the content-addressed store: no picture is run twice.
 
 A picture may be looked at as it is (the clean view, `None`) or through augmented views; each view has features of its
-own, and a picture is decoded once for all views that are asked for together. The pass is one pipeline: threads read and decode, the engine runs batches as they fill, rows are written as they come
+own, and a picture is decoded once for all views that are asked for together.
+
+The pass is one pipeline: threads read and decode, the engine runs batches as they fill, rows are written as they come
 out. Decoding starts before the trunk is ready, within a bounded look-ahead, so compiling a new trunk costs little.
 What is held in memory does not grow with the number of pictures; `Features.matrix` reads back what is asked for.
 """

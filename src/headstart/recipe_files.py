@@ -1,4 +1,4 @@
-"""Recipes as files: YAML 1.2 (or JSON, which is YAML too), shipped in `recipes/`, written by users, or read from models.
+"""Recipes as files: YAML 1.2 (or JSON, which is YAML too), shipped in `recipes/`, a user's own, or from a model.
 
 A file has the fields of `Recipe`, and two that describe it: `document` (which text it follows) and `summary` (a line).
 What is wrong with one is told with the file and the line. A file may come from anywhere, so it is looked at before it
@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from headstart import callbacks, classifier_file, heads
+from headstart import callback_arguments, classifier_file, heads
 from headstart.augment import Augmentation
-from headstart.errors import ModelFileError, RecipeError, near
+from headstart.errors import MissingExtraError, ModelFileError, RecipeError, near
 from headstart.recipe import Recipe
 
 FOLDER = Path(__file__).with_name("recipes")
 SUFFIXES = (".yaml", ".yml", ".json", ".keras")
 MAX_BYTES, MAX_DEPTH, MAX_PARTS, MAX_LENGTH = 2**20, 16, 10_000, 4096
+MAX_MESSAGE = 1500
 _ABOUT = ("document", "summary")
 _SCALARS = ("bool", "float", "int", "null")
 
@@ -179,14 +180,17 @@ def _parsed(text: str, path: Path, *, numbered: bool) -> RecipeFile:
         values = _Reader(path, lines).plain(node) if node is not None else None
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise RecipeError(f"{_place(path, mark)} is not sound YAML: {problem}") from None
+        told = [getattr(error, name, None) for name in ("context", "problem")]
+        problem = ", ".join(each for each in told if each) or str(error).splitlines()[0]
+        raise RecipeError(f"{_place(path, mark)}: this is not sound YAML: {problem}") from None
+    except RecipeError:
+        raise
     except (ValueError, RecursionError) as error:  # such as a number of 5,000 digits
-        raise RecipeError(f"{path} is not sound YAML: {error}") from None
+        raise RecipeError(f"{path}: this is not sound YAML: {error}") from None
     if not isinstance(values, dict):
-        came = "nothing" if values is None else f"{str(values)[:40]!r}"
+        came = "nothing" if values is None else f"{values!r}"[:60]
         raise RecipeError(f"{path} holds {came}; a recipe is a mapping of fields, such as `source: mobilenetv2`")
-    about = {name: values.pop(name, "") for name in _ABOUT}
+    about = {name: values.pop(name, None) or "" for name in _ABOUT}
     recipe = _checked(values, about, path, lines if numbered else {})
     return RecipeFile(path.stem, recipe, text, about["document"], about["summary"], path)
 
@@ -253,26 +257,31 @@ def _checked(values: dict[str, Any], about: Mapping[str, Any], path: Path, lines
         try:
             yield
         except RecipeError as error:
-            raise RecipeError(f"{path}, line {lines[where]}: {error}" if where in lines else f"{path}: {error}") from None
+            place = f"{path}, line {lines[where]}" if where in lines else str(path)
+            raise RecipeError(f"{place}: {str(error)[:MAX_MESSAGE]}") from None
 
     for name, text in about.items():
         with at((name,)):
             if not isinstance(text, str):
-                raise RecipeError(f'{name} is text; got {text!r}. Put it in quotes: {name}: "{text}"')
+                raise RecipeError(f"{name} is text, and {text!r} is none; put it in quotes")
     known = [*(entry.name for entry in fields(Recipe)), *_ABOUT]
     for name in values:
         with at((name,)):
             if name not in known:
                 raise RecipeError(f"a recipe has no field {name!r}; it has {', '.join(known)}.{near(name, known)}")
-    for where, check in _parts(values):
+    for where, check in _parts(values, here=bool(lines)):
         with at(where):
             check()
     with at(()):
         return Recipe.from_dict(values)
 
 
-def _parts(values: Mapping[str, Any]) -> Iterator[tuple[Where, Callable[[], object]]]:
-    """Each part of a recipe, from the smallest on, with what raises where it is unsound."""
+def _parts(values: Mapping[str, Any], here: bool) -> Iterator[tuple[Where, Callable[[], object]]]:
+    """Each part of a recipe, from the smallest on, with what raises where it is unsound.
+
+    Args:
+        here: whether it is to be run from where it lies; a model's recipe may name places of another machine.
+    """
     augment = values.get("augment")
     if isinstance(augment, Mapping):
         for name, value in augment.items():
@@ -286,10 +295,10 @@ def _parts(values: Mapping[str, Any]) -> Iterator[tuple[Where, Callable[[], obje
         for index, each in enumerate(value if isinstance(value, list) else []):
             yield ("head_options", name, index), partial(_check_options, head, {name: [each]})
         yield ("head_options", name), partial(_check_options, head, {name: value})
-    if "callbacks" in values:
+    if here and "callbacks" in values:
         named = values["callbacks"]
-        for index, each in enumerate(named if isinstance(named, list) else []):
-            yield ("callbacks", index), partial(_check_callbacks, [each])
+        for index in range(len(named) if isinstance(named, list) else 0):  # with those before it: order matters
+            yield ("callbacks", index), partial(_check_callbacks, named[: index + 1])
         yield ("callbacks",), partial(_check_callbacks, named)
 
 
@@ -298,4 +307,5 @@ def _check_options(head: str, options: Mapping[str, Any]) -> None:
 
 
 def _check_callbacks(named: Any) -> None:
-    callbacks.check(Recipe.from_dict({"callbacks": named}).callbacks)
+    with suppress(MissingExtraError):  # a recipe can be shown where it cannot be run
+        callback_arguments.check(Recipe.from_dict({"callbacks": named}).callbacks)

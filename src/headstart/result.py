@@ -74,7 +74,7 @@ class TrainResult:
 
     @property
     def history(self) -> Mapping[str, Sequence[float]] | None:
-        """Keras's history (`accuracy`, `loss`, `val_accuracy`, `val_loss`, a number an epoch), for heads with epochs."""
+        """Keras's history: `accuracy`, `loss`, `val_accuracy`, `val_loss`, a number an epoch; None without epochs."""
         return self.head.history
 
     @property

@@ -43,7 +43,7 @@ def told(recipe: Recipe) -> str | dict[str, Any]:
 
 
 def of_recipe(recipe: Recipe) -> tuple[View, ...]:
-    """The views that are computed in one pass and kept: all of them, or, where they are live, that of the first epoch."""
+    """The views that are computed in one pass and kept: all, or, where they are live, that of the first epoch."""
     if not augmented(recipe):
         return ()
     number = count(recipe)

@@ -1,4 +1,4 @@
-"""What several commands share: progress on standard error, tables, JSON."""
+"""What several commands share: options, progress on standard error, tables, JSON."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from headstart.progress import Progress
+
+if TYPE_CHECKING:
+    from headstart.recipe import Recipe
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 
@@ -26,6 +30,62 @@ def image_size(_: click.Context, __: click.Parameter, value: str | None) -> tupl
     if len(parts) not in (1, 2) or not all(part.strip().isdigit() for part in parts):
         raise click.BadParameter(f"expected a number of pixels such as 160, or HEIGHTxWIDTH; got {value!r}")
     return int(parts[0]), int(parts[-1])
+
+
+def views(_: click.Context, __: click.Parameter, value: str | None) -> str | int | None:
+    """A number of views as one; words are the recipe's to judge."""
+    return int(value) if value is not None and value.isascii() and value.isdigit() else value
+
+
+output_option = click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="The classifier file to write (.keras)."
+)
+weights_option = click.option(
+    "--weights", metavar="FILE|random", help="Weights from a file (.h5, .weights.h5) in place of the source's own."
+)
+image_size_option = click.option(
+    "--image-size", metavar="N|HxW", callback=image_size, help="Pixels; the source's own by default."
+)
+views_option = click.option(
+    "--views", metavar="live|N", callback=views, help="Views of augmented pictures: new ones each epoch, or N kept."
+)
+epochs_option = click.option("--epochs", type=int, help="Epochs of a head that is trained by epochs.")
+report_option = click.option(
+    "--report", type=click.Path(path_type=Path), help="The page to write.  [default: beside the model, .html]"
+)
+no_report_option = click.option("--no-report", is_flag=True, help="Write no page.")
+seed_option = click.option("--seed", type=int, help="Decides splits, folds and initial weights.  [default: 0]")
+
+
+def recipe_of(wanted: str | None, given: Mapping[str, Any]) -> Recipe:
+    """The recipe of that name or file, or the default one, with the options of a command over its fields.
+
+    Args:
+        given: fields of the recipe, and `epochs`; None where an option was not given.
+
+    Raises:
+        RecipeError: there is no such recipe, or an option does not go with it.
+    """
+    from headstart import heads, recipe_files
+    from headstart.errors import RecipeError
+    from headstart.recipe import AUTO, Recipe
+
+    told = {name: value for name, value in given.items() if value is not None}
+    base = (recipe_files.find(wanted).recipe if wanted is not None else Recipe()).as_dict()
+    epochs = told.pop("epochs", None)
+    if told.get("head", base["head"]) != base["head"]:
+        base["head_options"] = {}  # they are the other head's
+    recipe = Recipe.from_dict({**base, **told})
+    if told.get("views", AUTO) != AUTO and recipe.augment == "none":
+        raise RecipeError(
+            f"--views {told['views']} has nothing to draw: no picture is changed.\n"
+            "Say how with --augment NAME, such as --augment light, or leave --views out."
+        )
+    if epochs is None:
+        return recipe
+    if not heads.find(recipe.head).BY_EPOCHS:
+        raise RecipeError(f"--epochs {epochs}: the {recipe.head} head has none; leave it out, or add --head dense")
+    return Recipe.from_dict({**recipe.as_dict(), "head_options": {**recipe.head_options, "epochs": epochs}})
 
 
 def print_json(value: Any) -> None:
@@ -69,13 +129,17 @@ def table(names: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequ
 
 
 @contextmanager
-def progress() -> Iterator[Progress]:
-    """Bars with a rate and the time left where standard error is a terminal, plain lines where it is not."""
+def progress(*, each: Collection[str] = ()) -> Iterator[Progress]:
+    """Bars with a rate and the time left where standard error is a terminal, plain lines where it is not.
+
+    Args:
+        each: stages of which every step is a line of its own.
+    """
     if sys.stderr.isatty():
         with _bars() as show:
             yield show
     else:
-        yield _Lines()
+        yield _Lines(each=each)
 
 
 @contextmanager
@@ -103,10 +167,12 @@ def _bars() -> Iterator[Progress]:
 
 
 class _Lines:
-    """A line when a stage begins, every few seconds while it lasts, and when it ends."""
+    """A line when a stage begins, every few seconds while it lasts, and when it ends; or at each step."""
 
-    def __init__(self, every: float = 5.0, write: Callable[[str], None] | None = None) -> None:
-        self.every = every
+    def __init__(
+        self, every: float = 5.0, write: Callable[[str], None] | None = None, each: Collection[str] = ()
+    ) -> None:
+        self.every, self.each = every, each
         self.write = write or (lambda line: click.echo(line, err=True))
         self.last: dict[str, float] = {}
         self.begun: dict[str, float] = {}
@@ -114,7 +180,7 @@ class _Lines:
     def __call__(self, stage: str, done: int, total: int | None) -> None:
         now = time.monotonic()
         self.begun.setdefault(stage, now)
-        if done != total and now - self.last.get(stage, 0.0) < self.every:
+        if done != total and stage not in self.each and now - self.last.get(stage, 0.0) < self.every:
             return
         self.last[stage] = now
         seconds = now - self.begun[stage]

@@ -1,48 +1,101 @@
-"""What `train` and `demo` say of a training result."""
+"""What `train`, `recipes run` and `demo` say of a training result."""
 
 from __future__ import annotations
 
 import sys
 import textwrap
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from headstart.cli import _common
 
+if TYPE_CHECKING:
+    from headstart.result import TrainResult
 
-def tell(result: Any, *, as_json: bool) -> None:
-    """Print a training result: JSON, or what a person wants to know first."""
+MOST_EPOCHS = 10
+_FIGURES = ("accuracy", "val_accuracy", "loss", "val_loss")
+
+
+def tell(result: TrainResult, *, as_json: bool, against: Mapping[str, TrainResult] | None = None) -> None:
+    """Print a training result: JSON, or what a person wants to know first.
+
+    Args:
+        against: results of other recipes on the same pictures, by name.
+    """
+    others = against or {}
     if as_json:
-        _common.print_json(result.as_dict())
+        told = result.as_dict()
+        if others:
+            told["against"] = [{"name": name, **other.as_dict()} for name, other in others.items()]
+        _common.print_json(told)
         return
-    images, seconds, before = result.images(), result.seconds, result.before.accuracy.value
-    recipe = result.recipe
     click.echo("\n" + "\n".join(_wrapped(result.verdict)) + "\n")
-    parts = ", ".join(f"{count:,} {name}" for name, count in images.items() if count)
+    rows = [*_rows(result), *((f"against {name}", _compared(other)) for name, other in others.items())]
+    if result.model:
+        rows.append(("model", str(result.model)))
+    if result.report:
+        rows.append(("report", str(result.report)))
+    width = max(len(name) for name, _ in rows if len(name) <= 20)
+    for name, text in rows:
+        begin = f"{name:<{width}}  " if len(name) <= width else f"{name}\n{'':<{width}}  "
+        click.echo(begin + f"\n{'':<{width}}  ".join(_wrapped(text, width + 2)))
+    if result.history:
+        click.echo()
+        _epochs(result.history, result.head.epoch_seconds)
+
+
+def _rows(result: TrainResult) -> list[tuple[str, str]]:
+    """Names and texts of the lines about a result."""
+    seconds, recipe = result.seconds, result.recipe
+    parts = ", ".join(f"{count:,} {name}" for name, count in result.images().items() if count)
     rows = [
         ("pictures", f"{parts}, in {len(result.dataset.classes)} classes"),
         ("source", f"{recipe.source}, cut at {recipe.cut}, {recipe.pooling} pooled, {result.head.name} head"),
         ("why this cut", result.choice.why),
-        ("before training", f"{before:.1%}"),
-        ("accuracy", f"{result.accuracy.value:.1%} ({result.accuracy.low:.1%} to {result.accuracy.high:.1%}),"
-                     f" n = {result.accuracy.n:,}, {result.accuracy.split}"),
+    ]  # fmt: skip
+    if recipe.augment != "none":
+        from headstart import augment
+
+        views = "new views each epoch" if recipe.views == "live" else f"{recipe.views} views of each picture"
+        rows.append(("augmentation", f"{augment.describe(augment.find(recipe.augment))}; {views}"))
+    rows += [
+        ("before training", f"{result.before.accuracy.value:.1%}"),
+        ("accuracy", f"{_rate(result)}, n = {result.accuracy.n:,}, {result.accuracy.split}"),
         ("seconds", f"{seconds['total']:.1f} in all: features {seconds['features']:.1f}, head {seconds['head']:.1f}"),
         ("features", f"{result.features.hits:,} found, {result.features.misses:,} computed"),
     ]  # fmt: skip
+    rows += [("note", text) for text in result.notes]
+    if result.reading:
+        rows.append(("curves", result.reading.words))
     if result.findings:
         from headstart.findings import counts
 
         found = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts(result.findings).items())
         rows.append(("findings", f"{found}; see the report, or headstart check"))
-    if result.model:
-        rows.append(("model", str(result.model)))
-    if result.report:
-        rows.append(("report", str(result.report)))
-    width = max(len(name) for name, _ in rows)
-    for name, text in rows:
-        lines = _wrapped(text, width + 2)
-        click.echo(f"{name:<{width}}  " + f"\n{'':<{width}}  ".join(lines))
+    return rows
+
+
+def _rate(result: TrainResult) -> str:
+    return f"{result.accuracy.value:.1%} ({result.accuracy.low:.1%} to {result.accuracy.high:.1%})"
+
+
+def _compared(other: TrainResult) -> str:
+    return f"{_rate(other)} on the same pictures" + (f". {other.reading.words}" if other.reading else "")
+
+
+def _epochs(history: Mapping[str, Sequence[float]], seconds: Sequence[float]) -> None:
+    """The figures of the epochs, or of some of them, evenly spaced, the first and the last among them."""
+    figures = [name for name in _FIGURES if name in history]
+    last = len(history[figures[0]]) - 1
+    steps = min(last, MOST_EPOCHS - 1)
+    shown = [round(step * last / steps) for step in range(steps + 1)] if steps else [0]
+    rows: list[list[Any]] = [
+        [epoch + 1, *(f"{history[name][epoch]:.4f}" for name in figures), f"{seconds[epoch]:.2f}"] for epoch in shown
+    ]
+    names = ["epoch", *figures, "seconds"]
+    _common.table(names, rows, right=names)
 
 
 def _wrapped(text: str, indent: int = 0) -> list[str]:

@@ -20,43 +20,52 @@ path,label[,split][,group]; a zip or tar of one of these; or a URL of such an ar
 headstart train flowers/ -o flowers.keras
 headstart train flowers/ -o flowers.keras --source mobilenet --image-size 160
 headstart train flowers/ -o flowers.keras --source mobilenet --weights my.h5
-headstart train labels.csv -o model.keras --head dense --report report.html
+headstart train labels.csv -o model.keras --head dense --augment light
+headstart train flowers/ -o flowers.keras --recipe mine.yaml --epochs 5
+
+A recipe is every decision at once: one that comes with headstart (see headstart recipes), a file, or a model, which
+holds that of the run it came from. Options beside it go before what it says.
 """
 
 
 @click.command(help=EXAMPLES, short_help="Train a classifier and measure it.")
 @click.argument("photos")
-@click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="The classifier file to write (.keras)."
-)
+@_common.output_option
+@click.option("--recipe", metavar="NAME|FILE", help="Every decision at once; the defaults below are without one.")
 @click.option("--source", help="Pretrained network; see headstart sources.  [default: efficientnet_lite0]")
+@_common.weights_option
+@_common.image_size_option
 @click.option(
-    "--weights", metavar="FILE|random", help="Weights from a file (.h5, .weights.h5) in place of the source's own."
+    "--preprocessing",
+    type=click.Choice(["source", "unit"]),
+    help="Scale pixels as the source was trained on them, or divide by 255.  [default: source]",
 )
-@click.option("--image-size", metavar="N|HxW", callback=_common.image_size, help="Pixels; the source's own by default.")
 @click.option("--cut", metavar="LAYER|auto", help="Layer to cut the source at.  [default: auto]")
 @click.option("--pooling", type=click.Choice(["auto", "avg", "max", "avg+max", "flatten"]), help="[default: auto]")
 @click.option("--head", metavar="NAME", help="linear or dense.  [default: linear]")
-@click.option("--augment", metavar="NAME|none", help="[default: none]")
-@click.option("--fine-tune", metavar="off", help="[default: off]")
+@_common.epochs_option
 @click.option(
-    "--report", type=click.Path(path_type=Path), help="The page to write.  [default: beside the model, .html]"
+    "--augment", metavar="NAME|none", help="How training pictures are changed: flip, light, documents.  [default: none]"
 )
-@click.option("--no-report", is_flag=True, help="Write no page.")
+@_common.views_option
+@click.option("--fine-tune", metavar="off", help="[default: off]")
+@_common.report_option
+@_common.no_report_option
 @click.option(
     "--holdout", type=float, help="Share kept back for the final figure where there are no splits.  [default: 0.2]"
 )
 @click.option("--max-bad", type=float, help="Share of unreadable pictures that is put up with.  [default: 0.2]")
-@click.option("--seed", type=int, help="Decides splits, folds and initial weights.  [default: 0]")
+@_common.seed_option
 @_common.as_json
-def command(photos: str, output: Path, report: Path | None, no_report: bool, as_json: bool, **options: Any) -> None:
+def command(
+    photos: str, recipe: str | None, output: Path, report: Path | None, no_report: bool, as_json: bool, **options: Any
+) -> None:
     from headstart.classifier import check_target
-    from headstart.recipe import Recipe
     from headstart.train import train
 
     check_target(output)  # before anything is listed or fetched
-    recipe = Recipe(**{name: value for name, value in options.items() if value is not None})
+    decided = _common.recipe_of(recipe, options)
     page = None if no_report else report or output.with_suffix(".html")
     with _common.progress() as show:
-        result = train(_common.open_dataset(photos, show), recipe, output=output, report=page, progress=show)
+        result = train(_common.open_dataset(photos, show), decided, output=output, report=page, progress=show)
     tell(result, as_json=as_json)

@@ -1,11 +1,11 @@
 """Dense layers and dropout on features, trained by epochs as Keras trains them; no frozen layer is run again.
 
 What Keras does with such a head (initial weights, batches, optimizers, dropout, loss) is done here on numpy, and the
-first layer of a large one by a compiled kernel (`_kernels.py`): on flattened features it has tens of millions of weights,
-and a framework's step takes eight times as long. So no framework is started at all.
+first layer of a large one by a compiled kernel (`_kernels.py`): on flattened features it has tens of millions of
+weights, and a framework's step takes several times as long. So no framework is started at all.
 
-Where nothing is said otherwise, one fold of the training pictures is held out for early stopping, and the weights of the
-epoch with the least loss there are kept. Recipes that copy a document say `patience: null`: then the last epoch's
+Where nothing is said otherwise, one fold of the training pictures is held out for early stopping, and the weights of
+the epoch with the least loss there are kept. Recipes that copy a document say `patience: null`: then the last epoch's
 weights are kept, and the curves are drawn on pictures that decide nothing.
 """
 
