@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src/headstart").rglob("*.py"))
 PUBLIC = """
 Classifier Dataset Evaluation Features Finding Findings Head LayerFacts Prediction Rate Recipe Source Summary
-TrainResult Trunk __version__ audit errors evaluate features fit_head load_recipe pictures_in source sources summary train
-wilson write_csv
+TrainResult Trunk __version__ audit errors evaluate features fit_head load_recipe pictures_in source sources summary
+train wilson write_csv
 """.split()
 STAGES = ("audit", "evaluate", "features", "summary", "train")
 LATE = {"keras", "tensorflow", "openvino", "scipy", "h5py", "pyarrow", "rich", "jinja2", "urllib3", "threadpoolctl"}

@@ -51,6 +51,8 @@ def test_of_a_recipe() -> None:
     assert drawn[0] == View(Augmentation(**TURNED), 7, 0)
     assert len(views.of_recipe(recipe_of(views="auto"))) == views.DEFAULT_VIEWS == views.count(recipe_of(views="auto"))
     assert [view.number for view in views.of_recipe(recipe_of(views="live"))] == [0]
+    few = recipe_of(views="live", head_options={"epochs": 3})
+    assert [view.number for view in views.of_recipe(few)] == [0, 1, 2], "one pass for a few epochs"
     assert views.of_recipe(recipe_of(augment="none")) == ()
     assert views.of_recipe(recipe_of(augment={"fill": "reflect"})) == (), "nothing that changes a picture"
     assert views.told(recipe_of(augment="flip"))["horizontal_flip"] is True

@@ -19,6 +19,7 @@ from headstart.evaluate import Evaluation, score
 from headstart.features import Features, Progress, extract
 from headstart.files import why_not_writable
 from headstart.heads import Layer, apply
+from headstart.previews import figure
 from headstart.splitting import final_split
 from headstart.store import Store
 from headstart.trunk import Output, Trunk, prepare_classifier
@@ -26,6 +27,9 @@ from headstart.worker import building_backend, lazy
 
 AT_ONCE = 2048
 """Pictures that `predict` reads ahead of what it has answered."""
+
+SHOWN = 10
+"""Classes whose probability a notebook shows."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,19 @@ class Prediction:
             return {"file": self.file, "error": self.error}
         return {"file": self.file, "label": self.label, "probability": self.probability,
                 "probabilities": dict(self.probabilities), "known": self.known}  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the picture, and the probability of each class, the greatest first."""
+        from html import escape
+
+        if self.error is not None:
+            return f"<div><b>{escape(self.file)}</b>: {escape(self.error)}</div>"
+        order = sorted(self.probabilities.items(), key=lambda item: -item[1])
+        rows = "".join(f"<tr><td>{escape(name)}</td><td>{share:.3f}</td></tr>" for name, share in order[:SHOWN])
+        rest = f"<div>and {len(order) - SHOWN:,} classes more</div>" if len(order) > SHOWN else ""
+        table = f"<table><thead><tr><th>class</th><th>probability</th></tr></thead><tbody>{rows}</tbody></table>"
+        style = "display:flex;gap:16px;align-items:flex-start"
+        return f'<div style="{style}">{figure(Path(self.file), Path(self.file).name)}<div>{table}{rest}</div></div>'
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ LOOKAHEAD_BYTES = 192 * 2**20
 """Decoded pictures that may wait for the engine."""
 _ROWS_A_WRITE, _BYTES_A_WRITE = 256, 8 * 2**20
 _LARGEST = float(np.finfo(np.float16).max)
+_LARGEST_BITS = int(np.float16(_LARGEST).view(np.uint16))
 _AHEAD = 32  # looks in a batch that is decoded ahead, or at several views; engines take divisors of it
 
 Progress = Callable[[int, int], None]
@@ -287,7 +288,12 @@ class _Run:
 
     def _rounded(self, values: np.ndarray) -> np.ndarray:
         """As the store has them: what float16 cannot hold becomes its largest number, far out, and no infinity."""
-        return values if self.store is None else np.clip(values, -_LARGEST, _LARGEST).astype(np.float16, copy=False)
+        if self.store is None:
+            return values
+        if values.dtype == np.float16 and not ((values.view(np.uint16) & 0x7FFF) > _LARGEST_BITS).any():
+            return values  # nothing in it is infinite: numpy clips float16 a number at a time
+        rounded: np.ndarray = np.clip(values, -_LARGEST, _LARGEST).astype(np.float16, copy=False)
+        return rounded
 
     def _keep(self, trunk: Trunk, view: View | None, rows: list[tuple[bytes, np.ndarray]]) -> None:
         if self.store is None or not self.store.write(_space(trunk, view), rows):

@@ -72,8 +72,14 @@ def text(title: str, counts: Counts, notes: Iterable[str]) -> str:
     return "\n".join([title, *(f"  {line.rstrip()}" for line in [*lines, *notes])])
 
 
+def _indexed(table: list[list[str]], classes: int) -> list[list[str]]:
+    """The table with the position of each class among all of them, as probabilities are ordered."""
+    column = ["index", *map(str, range(classes if classes <= _MOST else _MOST - 1))]
+    return [[name, column[row] if row < len(column) else "", *cells] for row, (name, *cells) in enumerate(table)]
+
+
 def html(title: str, counts: Counts, notes: Iterable[str], *, shown: Sequence[tuple[Path, str]]) -> str:
-    """For a notebook: counts and a grid of small pictures, all in one fragment without scripts.
+    """For a notebook: counts, class indices and a grid of small pictures, all in one fragment without scripts.
 
     Args:
         title: one line above the table.
@@ -81,11 +87,11 @@ def html(title: str, counts: Counts, notes: Iterable[str], *, shown: Sequence[tu
         notes: lines below the table.
         shown: files to show, each with its class name; files that cannot be read are passed over.
     """
-    head, *rows = _table(counts)
+    head, *rows = _indexed(_table(counts), len(next(iter(counts.values()), {})))
     cells = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     lines = "".join(f"<div>{escape(line)}</div>" for line in notes)
-    grid = "".join(_figure(path, name) for path, name in shown)
+    grid = "".join(figure(path, name) for path, name in shown)
     style = "display:grid;grid-template-columns:repeat(3,max-content);gap:8px;margin-top:8px"
     return (
         f"<div><b>{escape(title)}</b><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>"
@@ -93,7 +99,8 @@ def html(title: str, counts: Counts, notes: Iterable[str], *, shown: Sequence[tu
     )
 
 
-def _figure(path: Path, name: str) -> str:
+def figure(path: Path, name: str) -> str:
+    """One small picture with its name below, as HTML; empty where it cannot be read."""
     from headstart.images import thumbnail_jpeg
 
     try:

@@ -92,6 +92,16 @@ class Recipe:
         values["callbacks"] = [{name: dict(given) for name, given in each.items()} for each in self.callbacks]
         return values
 
+    def _repr_html_(self) -> str:
+        """For a notebook: a row a decision."""
+        from html import escape
+
+        rows = "".join(
+            f'<tr><td>{name}</td><td style="text-align:left">{escape(_told(value))}</td></tr>'
+            for name, value in self.as_dict().items()
+        )
+        return f"<table><thead><tr><th>decision</th><th>value</th></tr></thead><tbody>{rows}</tbody></table>"
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
         """The recipe that a mapping tells.
@@ -113,6 +123,17 @@ class Recipe:
         if isinstance(given.get("image_size"), list):  # JSON has no tuples
             given["image_size"] = tuple(given["image_size"])
         return cls(**given)
+
+
+def _told(value: Any) -> str:
+    """A value on one line, as a recipe file has it."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {_told(inner)}" for name, inner in value.items()) or "none"
+    if isinstance(value, (list, tuple)):
+        inside = [f"{{{_told(inner)}}}" if isinstance(inner, Mapping) else _told(inner) for inner in value]
+        return f"[{', '.join(inside)}]" if inside else "none"
+    words = {None: "null", True: "true", False: "false"}
+    return words[value] if value is None or isinstance(value, bool) else str(value)
 
 
 def _check_callbacks(callbacks: Any) -> None:

@@ -158,9 +158,18 @@ class TrainResult:
         return f"{self.verdict}\n{recipe.source} cut at {recipe.cut}, {recipe.pooling}, {self.head.name} head"
 
     def _repr_html_(self) -> str:
+        """For a notebook: the verdict, what is to be known of it, the figures, and the curves where there are some."""
         from html import escape
 
-        return f"<p><strong>{escape(self.verdict)}</strong></p>{self.evaluation._repr_html_()}"
+        from headstart import report
+
+        before = f"before training: accuracy {self.before.accuracy}, loss {self.before.loss:.3f}"
+        after = f"after it: loss {self.evaluation.loss:.3f}"
+        others = [f"accuracy {other.accuracy}" for other in self.others]
+        notes = [before, after, *others, *self.notes, *([self.reading.words] if self.reading else [])]
+        lines = "".join(f"<div>{escape(note)}</div>" for note in notes)
+        curves = report.curves_svg({self.recipe.source: self.history or {}})
+        return f"<p><strong>{escape(self.verdict)}</strong></p>{self.evaluation._repr_html_()}{lines}{curves}"
 
 
 def _training_facts(recipe: Recipe) -> dict[str, Any]:

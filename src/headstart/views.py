@@ -43,11 +43,18 @@ def told(recipe: Recipe) -> str | dict[str, Any]:
 
 
 def of_recipe(recipe: Recipe) -> tuple[View, ...]:
-    """The views that are computed in one pass and kept: all, or, where they are live, that of the first epoch."""
+    """The views that are computed in one pass and kept.
+
+    Where they are live, those of all epochs if there are no more of them than `DEFAULT_VIEWS`, since a picture is
+    decoded once for all that are asked for together; else that of the first epoch.
+    """
     if not augmented(recipe):
         return ()
     number = count(recipe)
-    return tuple(_view(recipe, index) for index in range(1 if isinstance(number, str) else number))
+    if isinstance(number, str):
+        epochs = recipe.head_options.get("epochs", DEFAULT_VIEWS + 1)
+        number = int(epochs) if epochs <= DEFAULT_VIEWS else 1
+    return tuple(_view(recipe, index) for index in range(number))
 
 
 def _view(recipe: Recipe, number: int) -> View:
@@ -110,8 +117,9 @@ def _by_epoch(
     kept = of_recipe(recipe)
     if not kept:
         return None
-    drawn_once = _Kept(features, rows, outputs, kept, recipe.seed)
-    return _Live(features, rows, outputs, recipe, drawn_once) if recipe.views == LIVE else drawn_once
+    if recipe.views == LIVE:
+        return _Live(features, rows, outputs, recipe)
+    return _Kept(features, rows, outputs, kept, recipe.seed)
 
 
 class _Kept:
@@ -152,17 +160,15 @@ class _Kept:
 
 
 class _Live:
-    """Views that each epoch draws anew; the first epoch's were computed before, to see which pictures are sound."""
+    """Epoch e sees view e. The first ones were computed before, also to see which pictures are sound."""
 
-    def __init__(
-        self, features: Features, rows: np.ndarray, outputs: Sequence[Output], recipe: Recipe, first: _Kept
-    ) -> None:
-        self._dataset, self._trunk, self._first = features.dataset.take(rows), features.trunk, first
-        self._outputs, self._recipe = outputs, recipe
+    def __init__(self, features: Features, rows: np.ndarray, outputs: Sequence[Output], recipe: Recipe) -> None:
+        self._features, self._rows, self._outputs, self._recipe = features, rows, outputs, recipe
+        self._kept = of_recipe(recipe)
 
     def __call__(self, epoch: int) -> np.ndarray:
-        if epoch == 0:
-            return self._first(0)
-        view = _view(self._recipe, epoch)
-        seen = extract(self._dataset, self._trunk, None, views=lambda _: (view,))
-        return seen.matrix(np.arange(len(self._dataset)), self._outputs, view=view)
+        if epoch < len(self._kept):
+            return self._features.matrix(self._rows, self._outputs, view=self._kept[epoch])
+        view, dataset = _view(self._recipe, epoch), self._features.dataset.take(self._rows)
+        seen = extract(dataset, self._features.trunk, None, views=lambda _: (view,))
+        return seen.matrix(np.arange(len(dataset)), self._outputs, view=view)

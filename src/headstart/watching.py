@@ -43,7 +43,7 @@ def check(recipe: Recipe, given: Sequence[Any], *, by_epochs: bool) -> None:
         raise RecipeError(
             f"callbacks are told of epochs, and the {recipe.head} head has none; leave them out, or use --head dense"
         )
-    keras_callbacks.check(recipe.callbacks)
+    keras_callbacks.check(recipe.callbacks, given)
 
 
 @contextmanager

@@ -49,7 +49,7 @@ image_size_option = click.option(
 views_option = click.option(
     "--views", metavar="live|N", callback=views, help="Views of augmented pictures: new ones each epoch, or N kept."
 )
-epochs_option = click.option("--epochs", type=int, help="Epochs of a head that is trained by epochs.")
+epochs_option = click.option("--epochs", metavar="N", type=int, help="Epochs of a head that is trained by epochs.")
 report_option = click.option(
     "--report", type=click.Path(path_type=Path), help="The page to write.  [default: beside the model, .html]"
 )

@@ -67,7 +67,7 @@ def list_all(as_json: bool) -> None:
     click.echo("\nSee one whole: headstart recipes show NAME")
 
 
-@command.command()
+@command.command(short_help="Print a recipe as its file has it.")
 @click.argument("name", metavar="NAME|FILE")
 @_common.as_json
 def show(name: str, as_json: bool) -> None:
