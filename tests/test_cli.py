@@ -490,9 +490,9 @@ def test_plain_lines_come_at_the_start_now_and_then_and_at_the_end(monkeypatch):
     show("training the head", 1, None)
     assert lines == [
         "features: 100 of 1,200",
-        "features: 600 of 1,200, 120/s, 5 s left",
-        "features: 1,100 of 1,200, 110/s, 1 s left",
-        "features: 1,200 of 1,200, 109/s",
+        "features: 600 of 1,200, 100/s, 6 s left",
+        "features: 1,100 of 1,200, 100/s, 1 s left",
+        "features: 1,200 of 1,200, 100/s",
         "training the head: 1",
     ]
 

@@ -100,6 +100,7 @@ def test_the_readme_names_the_targets_that_there_are() -> None:
 def test_options_and_settings_in_the_readme_exist() -> None:
     context = click.Context(cli)
     commands = [cli.get_command(context, name) for name in cli.list_commands(context)]
+    commands += [each for group in commands for each in getattr(group, "commands", {}).values()]
     known = {"--help"} | {option for c in commands if c for parameter in c.params for option in parameter.opts}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known
     settings = set(re.findall(r"HEADSTART_[A-Z_]+", README + ARCHITECTURE + (ROOT / "docs/cli.md").read_text("utf-8")))
@@ -146,11 +147,25 @@ def run(garden: Path, *command: str) -> str:
 
 @pytest.mark.slow
 def test_the_readmes_commands_run(garden: Path) -> None:
-    (block,) = (block for block in blocks(README, "sh") if "headstart" in block and "make" not in block)
+    block, _ = (block for block in blocks(README, "sh") if "headstart" in block and "make" not in block)
     out = run(garden, "sh", "-ec", block)
     assert "tulip.jpg" in out
     assert (garden / "flowers.html").stat().st_size > 10_000
     assert len((garden / "answers.jsonl").read_text("utf-8").splitlines()) == 12
+
+
+@pytest.mark.slow
+def test_the_readmes_recipes_run(garden: Path) -> None:
+    _, block = (block for block in blocks(README, "sh") if "headstart" in block and "make" not in block)
+    shutil.copytree(garden / "flowers", garden / "photos", dirs_exist_ok=True)
+    shutil.copytree(garden / "new-flowers/tulip", garden / "unlabelled", dirs_exist_ok=True)
+    small = " --weights random --epochs 1 --image-size 64"  # no network, and little time
+    lines = [f"{line}{small}" if " run mobilenetv2-average" in line else line for line in block.splitlines()]
+    out = run(garden, "sh", "-ec", "\n".join(line for line in lines if " run inceptionv3" not in line))
+    assert "vgg16-dense" in out
+    assert "mixed7" in out
+    assert "cut: out_relu" in (garden / "mine.yaml").read_text("utf-8")
+    assert len((garden / "answers.csv").read_text("utf-8").splitlines()) == 1 + 4
 
 
 @pytest.mark.slow

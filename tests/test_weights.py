@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import http.server
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -73,21 +74,23 @@ def test_another_width_of_the_same_network() -> None:
 
 
 @needs_real
-def test_imagenet_weights_from_kerass_own_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_imagenet_weights_are_asked_of_keras(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import keras
 
     asked: dict[str, Any] = {}
 
     def fetch(name: str, url: str, **options: Any) -> str:
         asked.update(options, name=name, url=url)
-        return str(FOLDER / name)
+        return shutil.copy(FOLDER / REAL["mobilenet_0.25"][0], tmp_path / name)
 
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setattr(keras.utils, "get_file", fetch)
     model = S.build(SOURCE, image_size=(224, 224))
-    assert asked["name"] == REAL["mobilenet_0.25"][0]
+    assert asked["name"] == REAL["mobilenet_0.25"][0] + ".part"
+    assert [path.name for path in tmp_path.iterdir()] == [REAL["mobilenet_0.25"][0]], "renamed once it is whole"
     assert asked["url"].startswith("https://")
     assert asked["cache_subdir"] == "models"
-    local = S.build(SOURCE, image_size=(224, 224), weights=FOLDER / asked["name"])
+    local = S.build(SOURCE, image_size=(224, 224), weights=FOLDER / REAL["mobilenet_0.25"][0])
     np.testing.assert_array_equal(
         _graph.weights_of(model.get_layer("conv1"))[0], _graph.weights_of(local.get_layer("conv1"))[0]
     )
@@ -170,13 +173,14 @@ def test_what_is_not_the_whole_file_is_refused(
     answer: Callable[[bytes], dict[str, Any]], why: str, served: Callable[..., S.Source], weights_bytes: bytes
 ) -> None:
     with pytest.raises(DownloadError, match=why) as caught:
-        S.build(served(**answer(weights_bytes)), image_size=(32, 32))
+        S.build(source := served(**answer(weights_bytes)), image_size=(32, 32))
+    assert not S.is_here(source), "what was left of it is not taken for the file"
     lines = str(caught.value).splitlines()
     assert len(lines) == 3
     assert "from 127.0.0.1" in lines[0]
     assert "w.h5, give it with --weights FILE" in lines[1]
     assert "--source efficientnet_lite0" in lines[2]
-    model = S.build(served(), image_size=(32, 32))  # what was left of it is not taken for the file
+    model = S.build(served(), image_size=(32, 32))
     assert np.any(_graph.weights_of(model)[0])
 
 

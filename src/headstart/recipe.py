@@ -125,15 +125,16 @@ class Recipe:
         return cls(**given)
 
 
-def _told(value: Any) -> str:
-    """A value on one line, as a recipe file has it."""
+def _told(value: Any, *, inside: bool = False) -> str:
+    """A value on one line, as a recipe file has it; a mapping that is not inside another value needs no braces."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {_told(inner)}" for name, inner in value.items()) or "none"
+        text = ", ".join(f"{name}: {_told(inner, inside=True)}" for name, inner in value.items())
+        return f"{{{text}}}" if inside else text or "none"
     if isinstance(value, (list, tuple)):
-        inside = [f"{{{_told(inner)}}}" if isinstance(inner, Mapping) else _told(inner) for inner in value]
-        return f"[{', '.join(inside)}]" if inside else "none"
-    words = {None: "null", True: "true", False: "false"}
-    return words[value] if value is None or isinstance(value, bool) else str(value)
+        return f"[{', '.join(_told(inner, inside=True) for inner in value)}]" if value else "none"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
 
 
 def _check_callbacks(callbacks: Any) -> None:

@@ -149,7 +149,7 @@ def _bars() -> Iterator[Progress]:
 
     class Rate(rich_progress.ProgressColumn):
         def render(self, task: rich_progress.Task) -> str:
-            return f"{task.speed:,.0f}/s" if task.speed else ""
+            return _rate(task.speed) if task.speed else ""
 
     columns = (
         rich_progress.TextColumn("{task.description:<20}"), rich_progress.BarColumn(bar_width=None),
@@ -166,6 +166,17 @@ def _bars() -> Iterator[Progress]:
         yield show
 
 
+def _rate(speed: float) -> str:
+    """A speed in steps a second, for people.
+
+    >>> _rate(812.3), _rate(3.21), _rate(0.4)
+    ('812/s', '3.2/s', '2.5 s each')
+    """
+    if speed >= 10:
+        return f"{speed:,.0f}/s"
+    return f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:,.1f} s each"
+
+
 class _Lines:
     """A line when a stage begins, every few seconds while it lasts, and when it ends; or at each step."""
 
@@ -175,19 +186,18 @@ class _Lines:
         self.every, self.each = every, each
         self.write = write or (lambda line: click.echo(line, err=True))
         self.last: dict[str, float] = {}
-        self.begun: dict[str, float] = {}
+        self.begun: dict[str, tuple[float, int]] = {}
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
         now = time.monotonic()
-        self.begun.setdefault(stage, now)
+        self.begun.setdefault(stage, (now, done))
         if done != total and stage not in self.each and now - self.last.get(stage, 0.0) < self.every:
             return
         self.last[stage] = now
-        seconds = now - self.begun[stage]
-        rate = f", {done / seconds:,.0f}/s" if seconds > 1 else ""
-        left = ""
-        if total and 0 < done < total and seconds > 1:
-            left = f", {(total - done) * seconds / done:,.0f} s left"
+        begun, before = self.begun[stage]
+        speed = (done - before) / (now - begun) if now - begun > 1 else 0.0
+        rate = f", {_rate(speed)}" if speed else ""
+        left = f", {(total - done) / speed:,.0f} s left" if speed and total and done < total else ""
         self.write(f"{stage}: {done:,}{f' of {total:,}' if total else ''}{rate}{left}")
 
 

@@ -153,10 +153,18 @@ def _as_published(trunk: keras.Model, source: Source, *, own: bool) -> None:
 def _fetched(source: Source) -> Path:
     import keras
 
-    entry = _file(source)
+    entry, here = _file(source), locate(source)
+    if here is not None and not entry["hash"]:
+        return here
+    # To another name first: a file that a killed run left unfinished must not pass for whole where there is no hash.
+    name = entry["file"] if here is not None else f"{entry['file']}.part"
     try:
         with redirect_stdout(_Meter()):
-            path = keras.utils.get_file(entry["file"], entry["url"], cache_subdir="models", file_hash=entry["hash"])
+            path = Path(
+                keras.utils.get_file(
+                    name, entry["url"], cache_subdir="models", file_hash=entry["hash"], force_download=here is None
+                )
+            )
     except Exception as error:  # Keras raises plain Exception for a failed fetch
         if isinstance(error, ValueError) and (wrong := locate(source)):
             wrong.unlink()  # another file than was promised, which Keras leaves in its place
@@ -167,7 +175,7 @@ def _fetched(source: Source) -> Path:
             f"If you have the file {entry['file']}, give it with --weights FILE.\n"
             "Or use a source whose weights come as a package: --source efficientnet_lite0."
         ) from error
-    return Path(path)
+    return path.replace(path.with_name(entry["file"]))
 
 
 class _Meter(io.TextIOBase):
