@@ -157,6 +157,8 @@ def test_keys_are_text_as_in_json(file: Any) -> None:
 
 
 ODD_WORDS = [
+    "\x85",
+    "é",
     "off",
     "null",
     "~",
@@ -182,7 +184,7 @@ def test_a_shipped_recipe_comes_back_from_its_text(name: str, file: Any) -> None
     assert load(file(as_text(recipe))).recipe == recipe
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(
     st.builds(
         Recipe, source=st.text(), cut=st.sampled_from(ODD_WORDS), seed=st.integers(0, 2**32 - 1),
@@ -194,6 +196,10 @@ def test_any_recipe_comes_back_from_its_text(tmp_path_factory: pytest.TempPathFa
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_text(as_text(recipe), "utf-8", newline="")
     assert load(path).recipe == recipe
+
+
+def test_letters_of_all_languages_stay_readable() -> None:
+    assert "weights: größer.h5\n" in as_text(Recipe(weights="größer.h5"))
 
 
 # ---- names and files ------------------------------------------------------------------------------------------------

@@ -100,7 +100,8 @@ class Recipe:
             f'<tr><td>{name}</td><td style="text-align:left">{escape(_told(value))}</td></tr>'
             for name, value in self.as_dict().items()
         )
-        return f"<table><thead><tr><th>decision</th><th>value</th></tr></thead><tbody>{rows}</tbody></table>"
+        head = '<tr><th>decision</th><th style="text-align:left">value</th></tr>'
+        return f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>"
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:

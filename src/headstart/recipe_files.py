@@ -8,6 +8,7 @@ use for them: a tag may ask for any Python object, and a few aliases of aliases 
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -26,6 +27,7 @@ SUFFIXES = (".yaml", ".yml", ".json", ".keras")
 MAX_BYTES, MAX_DEPTH, MAX_PARTS, MAX_LENGTH = 2**20, 16, 10_000, 4096
 MAX_MESSAGE = 1500
 _ABOUT = ("document", "summary")
+_BREAKS = "\x85\u2028\u2029\ufeff"  # written as they are, they would be read as ends of lines, or not at all
 _SCALARS = ("bool", "float", "int", "null")
 
 Where = tuple[str | int, ...]
@@ -134,7 +136,7 @@ def _read(path: Path) -> bytes:
 
 def _decoded(data: bytes, path: Path) -> str:
     """UTF-8, or UTF-16 with its mark, as some shells write what a command prints."""
-    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
     try:
         return data.decode(encoding)
     except UnicodeDecodeError:
@@ -159,6 +161,7 @@ def _dumped(values: Mapping[str, Any]) -> str:
 
     yaml = _yaml()
     yaml.width = 140
+    yaml.allow_unicode = not set(_BREAKS) & set(json.dumps(values, ensure_ascii=False))
     yaml.sort_base_mapping_type_on_output = False
     stream = io.StringIO()
     yaml.dump(dict(values), stream)
@@ -200,7 +203,7 @@ def _composed(text: str, path: Path) -> Any:
     depth = 0
     for count, event in enumerate(_yaml().parse(text)):
         kind, place = type(event).__name__, _place(path, event.start_mark)
-        if kind == "AliasEvent" or getattr(event, "anchor", None) is not None:
+        if getattr(event, "anchor", None) is not None:  # an alias has one too
             raise RecipeError(f"{place}: anchors and aliases (& and *) are not read in recipes; write the value out")
         if getattr(event, "tag", None) is not None:
             raise RecipeError(f"{place}: tags (such as {str(event.tag)[:40]}) are not read in recipes; leave it out")

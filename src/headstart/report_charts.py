@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 WIDTH, HEIGHT = 380, 236  # of a line chart, in SVG units; near to one pixel each on a phone
-LEFT, RIGHT, TOP, BOTTOM = 50, 12, 12, 46
+LEFT, RIGHT, TOP, BOTTOM = 58, 12, 12, 46
 POINTS, DOTS = 400, 40  # more points than this are thinned out; more dots than this are not drawn
 TAG_APART = 12
 

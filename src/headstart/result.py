@@ -163,10 +163,10 @@ class TrainResult:
 
         from headstart import report
 
+        losses = f"loss {self.evaluation.loss:.3f}"
         before = f"before training: accuracy {self.before.accuracy}, loss {self.before.loss:.3f}"
-        after = f"after it: loss {self.evaluation.loss:.3f}"
         others = [f"accuracy {other.accuracy}" for other in self.others]
-        notes = [before, after, *others, *self.notes, *([self.reading.words] if self.reading else [])]
+        notes = [losses, *others, before, *self.notes, *([self.reading.words] if self.reading else [])]
         lines = "".join(f"<div>{escape(note)}</div>" for note in notes)
         curves = report.curves_svg({self.recipe.source: self.history or {}})
         return f"<p><strong>{escape(self.verdict)}</strong></p>{self.evaluation._repr_html_()}{lines}{curves}"
