@@ -155,7 +155,7 @@ def test_a_single_candidate_is_not_scored():
     features = Stub({("top", "flatten"): signal(4, 1)})
     features.matrix = None  # not asked for
     choice = pick(features, pooling="flatten")
-    assert (choice.chosen.layer, choice.pictures, choice.why) == ("top", 0, "it was the only candidate")
+    assert (choice.chosen.layer, choice.pictures, choice.why) == ("top", 0, "it was the only one asked for")
     assert np.isnan(choice.chosen.accuracy)
     assert choice.candidates == (choice.chosen,)
 

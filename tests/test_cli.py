@@ -84,7 +84,7 @@ def test_misspelt_words_get_near_matches(run, tiny_pictures, tmp_path):
     refused(run("train", tiny_pictures, "-o", output, "--source", "mobilenetv22"), "mobilenetv2")
     refused(run("train", tiny_pictures, "-o", output, "--head", "liner"), "Did you mean linear?")
     refused(run("train", tiny_pictures, "-o", output, *SOURCE, "--pooling", "average"), "average", "avg+max")
-    refused(run("train", tiny_pictures, "-o", output, *SOURCE, "--augment", "flip"), "augment 'flip' is not known")
+    refused(run("train", tiny_pictures, "-o", output, *SOURCE, "--augment", "flp"), "Did you mean flip?")
     refused(run("demo", "--pictures", "textil", "-o", output), "Did you mean textile?")
     refused(run("train", str(tiny_pictures) + "x", "-o", output), "does not exist", "Did you mean textile?")
     assert list(tmp_path.iterdir()) == []

@@ -196,10 +196,20 @@ def test_what_is_misspelt_is_refused_and_nothing_is_written(
     refused(run("train", tiny_pictures, *output, "--recipe", "vgg16dense"), "Did you mean vgg16-dense?")
     refused(run("recipes", "run", mine, tiny_pictures, *output, "--against", "vgg16-dens"), "mean vgg16-dense?")
     refused(run("recipes", "run", mine, tiny_pictures, *output, "--against", mine), "run already")
-    refused(run("recipes", "run", mine, tiny_pictures, "-o", tmp_path / "a.h5"), "ends in .keras")
+    refused(run("recipes", "run", mine, "no-such-folder", "-o", tmp_path / "a.h5"), "ends in .keras")
     mine.write_text(mine.read_text().replace("batch_size", "batchsize"))
     refused(run("recipes", "run", mine, tiny_pictures, *output), "mine.yaml, line ", "Did you mean batch_size?")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
+
+
+def test_weights_are_for_the_source_that_they_were_given_for() -> None:
+    from headstart.cli.recipes import _second
+
+    given = {"weights": "a.h5", "epochs": 2, "seed": 4}
+    same, other = (_second(name, "inceptionv3", given) for name in ("inceptionv3-mixed7-dropout", "vgg16-dense"))
+    assert (same.weights, other.weights) == ("a.h5", "imagenet")
+    assert [each.head_options["epochs"] for each in (same, other)] == [2, 2]
+    assert (same.seed, other.seed) == (4, 4)
 
 
 def test_one_sigmoid_for_three_classes_is_refused(
@@ -259,7 +269,7 @@ def test_a_person_is_told_and_two_recipes_are_drawn_together(
     header, *epochs = out.splitlines()[-3:]
     assert header.split() == ["epoch", "accuracy", "val_accuracy", "loss", "val_loss", "seconds"]
     assert [line.split()[0] for line in epochs] == ["1", "2"]
-    assert "wide: training the head: 2 of 2" in err
+    assert all(f"wide: training the head: {epoch} of 2" in err for epoch in (1, 2))
     text = page.read_text("utf-8")
     assert ">mine" in text or "mine," in text
     assert ">wide" in text or "wide," in text

@@ -117,3 +117,22 @@ def test_a_stage_is_called_through_the_door_with_its_own_signature(name: str, mo
 def test_a_misspelt_decision_is_refused_before_any_work() -> None:
     with pytest.raises(RecipeError, match="Did you mean source"):
         hs.train("no such folder", sorce="mobilenetv2")  # type: ignore[call-arg]
+
+
+IN_A_WORKER = """
+from headstart.worker import Worker
+with Worker("openvino") as worker:
+    assert worker.call("worker:loaded", name="openvino")
+    assert not worker.call("worker:loaded", name="openvino_telemetry")
+"""
+HERE = """
+from headstart.engines.openvino import runtime
+runtime().Core()
+assert sys.modules["openvino_telemetry"] is None
+"""
+
+
+@pytest.mark.parametrize("code", [HERE, IN_A_WORKER], ids=["here", "in a worker"])
+def test_openvino_does_not_phone_home(code: str) -> None:
+    pytest.importorskip("openvino", reason="the package openvino is not installed")
+    loaded(code)

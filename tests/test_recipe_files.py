@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart import recipe_files, sources
+from headstart import callback_arguments, recipe_files, sources
 from headstart.classifier_file import MEMBER
-from headstart.errors import RecipeError
+from headstart.errors import MissingExtraError, RecipeError
 from headstart.heads import dense
 from headstart.recipe import Recipe
 from headstart.recipe_files import FOLDER, MAX_BYTES, as_text, find, load
@@ -198,6 +198,11 @@ def test_any_recipe_comes_back_from_its_text(tmp_path_factory: pytest.TempPathFa
     assert load(path).recipe == recipe
 
 
+def test_fields_keep_their_order() -> None:
+    told = [line.split(":")[0] for line in as_text(Recipe()).splitlines()]
+    assert told == list(Recipe().as_dict())
+
+
 def test_letters_of_all_languages_stay_readable() -> None:
     assert "weights: größer.h5\n" in as_text(Recipe(weights="größer.h5"))
 
@@ -260,7 +265,7 @@ HEAD = "head: dense\nhead_options:\n"
         ("seed: 1\ndocument: 4\n", "line 2: document is text, and 4 is none; put it in quotes"),
         ("1: 2\n", "line 1: a recipe has no field '1'"),
         ("holdout: .nan\n", "line 1: holdout must lie between 0.05 and 0.5; got nan"),
-        ("seed: " + "9" * 4000, "line 1: seed must lie between"),
+        ("weights: a\nviews: " + "x" * 4000, "line 2: views is auto, live or a number; got 'xxx"),
     ],
 )
 def test_a_fault_is_told_with_its_line(file: Any, text: str, message: str) -> None:
@@ -278,6 +283,14 @@ def test_callbacks_are_looked_at_in_their_order(file: Any) -> None:
     assert "line 3" in refusal(file("head: dense\ncallbacks:\n" + line + schedule))
 
 
+def test_a_recipe_is_read_where_it_could_not_run(file: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise MissingExtraError("TensorBoard", "tensorboard")
+
+    monkeypatch.setattr(callback_arguments, "check_tensorboard", missing)
+    assert load(file("head: dense\ncallbacks:\n- TensorBoard: {}\n")).recipe.callbacks == ({"TensorBoard": {}},)
+
+
 HOSTILE = {
     "twice": ("seed: 1\nseed: 2\n", "line 2: 'seed' is there twice"),
     "twice inside": ("augment: {zoom: 0.1, zoom: 0.2}", "line 1: 'zoom' is there twice"),
@@ -293,6 +306,10 @@ HOSTILE = {
     "many": ("{" + "a," * 300_000 + "}", "line 1: no recipe is as deep or as long"),
     "long": ("source: " + "x" * 500_000, "line 1: no recipe is as deep or as long"),
     "long number": ("seed: " + "9" * 5_000, "line 1: no recipe is as deep or as long"),
+    "hexadecimal": ("seed: 0x" + "f" * 4000, "line 1: no number in a recipe is as long"),
+    "in sixties": ("%YAML 1.1\n---\nholdout: 1" + ":59" * 1300 + ".5", "line 3: no number in a recipe is as long"),
+    "numbers": ("- 0x" + "f" * 4000, "line 1: no number in a recipe is as long"),
+    "no letter": ('seed: 1\nsource: "\\UFFFFFFFF"', "not sound YAML"),
     "large": ("#" * (MAX_BYTES + 1), "is larger than 1 MiB"),
     "list": ("- seed: 1\n", "a recipe is a mapping of fields"),
     "word": ("mobilenetv2\n", "holds 'mobilenetv2'; a recipe is a mapping"),
@@ -321,6 +338,7 @@ def test_a_hostile_file_is_refused_in_a_few_words(file: Any, kind: str) -> None:
     told = refusal(file(content))
     assert re.search(message, told), told
     assert len(told) < 300
+    assert told.count("mine.yaml") == 1
 
 
 # ---- models ---------------------------------------------------------------------------------------------------------
@@ -351,7 +369,7 @@ SOUND = {"format": 1, "classes": ["a", "b"], "image_size": [32, 32]}
         ({**SOUND, "recipe": {"hed": "x"}}, r"model\.keras: a recipe has no field 'hed'.*Did you mean head\?"),
         ({**SOUND, "recipe": {"seed": -1}}, r"model\.keras: seed must lie between"),
         ({"classes": []}, "headstart format None"),
-        ("[" * 200_000, "nested too deep|no whole"),
+        ("[" * 200_000, "is no whole .keras file"),
         ({**SOUND, "recipe": {"source": "x" * 5000}}, "no recipe is as deep or as long"),
     ],
 )

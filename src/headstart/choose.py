@@ -115,7 +115,7 @@ def choose_cut(
     groups = _groups(features.outputs, pooling)
     if len(groups) == 1:
         only = Candidate(groups[0], float("nan"), 0.0, 1.0, np.zeros(0, bool), np.zeros(0))
-        return Choice(only, (only,), 0, "it was the only candidate")
+        return Choice(only, (only,), 0, "it was the only one asked for")
     order = np.random.default_rng(seed).permutation(len(rows))
     screen, sample = np.sort(order[:SCREEN]), np.sort(order[:SAMPLE])
     with _one_core_each() as run:

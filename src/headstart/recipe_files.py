@@ -25,7 +25,7 @@ from headstart.recipe import Recipe
 FOLDER = Path(__file__).with_name("recipes")
 SUFFIXES = (".yaml", ".yml", ".json", ".keras")
 MAX_BYTES, MAX_DEPTH, MAX_PARTS, MAX_LENGTH = 2**20, 16, 10_000, 4096
-MAX_MESSAGE = 1500
+MAX_DIGITS, MAX_MESSAGE = 40, 1500
 _ABOUT = ("document", "summary")
 _BREAKS = "\x85\u2028\u2029\ufeff"  # written as they are, they would be read as ends of lines, or not at all
 _SCALARS = ("bool", "float", "int", "null")
@@ -140,7 +140,7 @@ def _decoded(data: bytes, path: Path) -> str:
     try:
         return data.decode(encoding)
     except UnicodeDecodeError:
-        raise RecipeError(f"{path} is not text in UTF-8; expected a recipe in YAML, such as mine.yaml") from None
+        raise RecipeError(f"{path} is not text in UTF-8; expected a recipe, which is YAML") from None
 
 
 def _of_model(path: Path) -> RecipeFile:
@@ -148,8 +148,6 @@ def _of_model(path: Path) -> RecipeFile:
         values = classifier_file.read_facts(path).get("recipe")
     except ModelFileError as error:
         raise RecipeError(str(error)) from None
-    except RecursionError:
-        raise RecipeError(f"{path} is damaged: what it says of itself is nested too deep") from None
     if not isinstance(values, Mapping):
         raise RecipeError(f"{path} holds no recipe; expected a classifier that `headstart train -o` has written")
     summary = "the recipe of the run that made this model"
@@ -188,7 +186,7 @@ def _parsed(text: str, path: Path, *, numbered: bool) -> RecipeFile:
         raise RecipeError(f"{_place(path, mark)}: this is not sound YAML: {problem}") from None
     except RecipeError:
         raise
-    except (ValueError, RecursionError) as error:  # such as a number of 5,000 digits
+    except Exception as error:  # ruamel.yaml lets out what Python says of impossible letters and the like
         raise RecipeError(f"{path}: this is not sound YAML: {error}") from None
     if not isinstance(values, dict):
         came = "nothing" if values is None else f"{values!r}"[:60]
@@ -229,6 +227,8 @@ class _Reader:
         if kind == "map":
             return self.mapping(node, where)
         if kind in _SCALARS:
+            if len(node.value) > MAX_DIGITS:
+                raise RecipeError(f"{_place(self.path, node.start_mark)}: no number in a recipe is as long as this")
             return getattr(self.constructor, f"construct_yaml_{kind}")(node)
         return node.value  # text, and what looks like a date
 

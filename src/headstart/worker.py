@@ -182,6 +182,11 @@ def ping(word: str) -> str:
     return word
 
 
+def loaded(name: str) -> bool:
+    """Whether a package is in use in this process."""
+    return sys.modules.get(name) is not None
+
+
 class _NoTensorFlow(importlib.abc.MetaPathFinder):
     """Keras imports TensorFlow where it finds it, to save a file on any backend: 3 s for nothing here."""
 
@@ -221,6 +226,7 @@ def _serve() -> None:
     os.dup2(2, 1)  # whatever a library prints must not break the protocol
     if os.environ.get("KERAS_BACKEND") != "tensorflow":
         sys.meta_path.insert(0, _NoTensorFlow())
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # as in engines/openvino.py
     if os.environ.get("KERAS_BACKEND") == "openvino":
         sys.modules["scipy.signal"] = _Deferred("scipy.signal")
     importlib.import_module("keras")  # while the parent still reads its pictures

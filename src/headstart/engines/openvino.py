@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 import os
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,16 @@ def version() -> str:
     return importlib.metadata.version("openvino")
 
 
+def runtime() -> Any:
+    """The package openvino, without its telemetry.
+
+    As it is imported it would start a process that sends usage data to its makers' analytics, unasked, by a fork of
+    this process with all its threads. Where the telemetry's package is missing, OpenVINO goes without.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    return importlib.import_module("openvino")
+
+
 def best_precision() -> str:
     """`bf16` where the processor computes it natively, else `f32`; `HEADSTART_PRECISION` overrides."""
     named = os.environ.get("HEADSTART_PRECISION")
@@ -34,9 +46,7 @@ def best_precision() -> str:
                 f"HEADSTART_PRECISION is {named!r}; expected {' or '.join(PRECISIONS)}.{near(named, PRECISIONS)}"
             )
         return named
-    import openvino
-
-    return "bf16" if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+    return "bf16" if "BF16" in runtime().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
 
 
 class Engine:
@@ -47,8 +57,7 @@ class Engine:
     """
 
     def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
-        import openvino
-
+        openvino = runtime()
         self.batch_size = 8
         self.parallel = os.cpu_count() or 1
         self._widths = [output["dimensions"] for output in facts["outputs"]]
