@@ -262,7 +262,9 @@ def _check_layers(layers: Any) -> None:
     for layer in layers:
         if not isinstance(layer, Mapping) or ("dense" in layer) == ("dropout" in layer):
             hint = near(str(next(iter(layer), "")), ("dense", "dropout")) if isinstance(layer, Mapping) else ""
-            raise RecipeError(f"a layer of the dense head is {{dense: UNITS}} or {{dropout: RATE}}; got {layer!r}.{hint}")
+            raise RecipeError(
+                f"a layer of the dense head is {{dense: UNITS}} or {{dropout: RATE}}; got {layer!r}.{hint}"
+            )
         known = ("dense", "activation") if "dense" in layer else ("dropout",)
         for name in layer:
             if name not in known:
