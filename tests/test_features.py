@@ -28,7 +28,7 @@ from headstart import images
 from headstart.augment import Augmentation, View
 from headstart.dataset import Dataset
 from headstart.errors import EngineError, SourceError
-from headstart.features import Features, extract
+from headstart.features import Features, Kept, extract
 from headstart.store import Store
 from headstart.trunk import Output, PendingTrunk, Trunk, prepare, spec
 from headstart.worker import Worker
@@ -190,6 +190,21 @@ def test_views_without_a_store_stay_in_memory(folder: Path) -> None:
     found = features.matrix(range(20), view=view)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, seen_through(dataset, trunk, range(20), view), rtol=1e-3)
+
+
+def test_passes_share_the_engine_and_the_pictures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset, trunk, decoded, loaded = opened(folder), made_up(), [], []
+    decode, load = images.decode, MadeUpTrunk.load
+    monkeypatch.setattr(images, "decode", lambda data, size: decoded.append(data) or decode(data, size))
+    monkeypatch.setattr(MadeUpTrunk, "load", lambda self: loaded.append(1) or load(self))
+    kept = Kept(room=12 * SIZE[0] * SIZE[1] * 3)
+    for number in range(3):
+        view = View(TURNED, 5, number)
+        features = extract(dataset, trunk, None, views=lambda _, view=view: (view,), kept=kept)
+        found = features.matrix(range(20), view=view)
+        np.testing.assert_allclose(found, seen_through(dataset, made_up(), range(20), view), rtol=1e-3)
+    assert len(loaded) == 1
+    assert len(decoded) == 20 + 8 + 8 + 3 * 20, "twelve fit; the check above decodes too"
 
 
 def test_a_bad_picture_is_named_once_for_all_views(folder: Path, store: Store) -> None:

@@ -129,7 +129,8 @@ class Features:
 
 def extract(
     dataset: Dataset, trunk: Trunk | PendingTrunk, store: Store | None, *,
-    views: Callable[[int], Sequence[View | None]] | None = None, progress: Progress | None = None,
+    views: Callable[[int], Sequence[View | None]] | None = None, kept: Kept | None = None,
+    progress: Progress | None = None,
 ) -> Features:  # fmt: skip
     """Features of every readable picture, from the store where they are there, else computed and stored.
 
@@ -139,11 +140,12 @@ def extract(
         store: an open feature store; None keeps the features in memory, unrounded.
         views: the views that a row is to be seen through, None among them for the picture as it is; all rows are seen
             as they are where nothing is given.
+        kept: what earlier passes over the same pictures with the same trunk have left; filled by this one.
         progress: called with (looks done, looks in all) now and then.
     """
     start = time.perf_counter()
     pending = _pending(trunk)
-    run = _Run(dataset, store, {})
+    run = _Run(dataset, store, {}, kept)
     first = _first_rows(dataset, range(len(dataset)))
     todo = [(row, view) for row in first for view in (views(row) if views is not None else (None,))]
     missing = run.compute(pending, todo, progress)
@@ -161,12 +163,33 @@ def extract(
     )  # fmt: skip
 
 
+class Kept:
+    """What passes over the same pictures share: the loaded engine, and decoded pictures while there is room."""
+
+    def __init__(self, room: int = LOOKAHEAD_BYTES) -> None:
+        self.engine: Engine | None = None
+        self._pixels: dict[bytes, np.ndarray] = {}
+        self._room = room
+
+    def pixels(self, digest: bytes, decode: Callable[[], np.ndarray]) -> np.ndarray:
+        """The picture of that digest, decoded where it is not at hand."""
+        found = self._pixels.get(digest)
+        if found is None:
+            found = decode()
+            if found.nbytes <= self._room:
+                self._room -= found.nbytes
+                self._pixels[digest] = found
+        return found
+
+
 class _Run:
     """One pass over some pictures."""
 
     def __init__(
-        self, dataset: Dataset, store: Store | None, overlay: dict[tuple[bytes, View | None], np.ndarray]
-    ) -> None:
+        self, dataset: Dataset, store: Store | None, overlay: dict[tuple[bytes, View | None], np.ndarray],
+        kept: Kept | None = None,
+    ) -> None:  # fmt: skip
+        self.kept = kept
         self.dataset = dataset
         self.store = store
         self.overlay = overlay
@@ -194,7 +217,7 @@ class _Run:
         if not missing:
             return []
         with _threads() as pool, ThreadPoolExecutor(1, thread_name_prefix="engine") as loader:
-            loading = loader.submit(lambda: pending.result().load())
+            loading = loader.submit(self._engine, pending)
             ahead = self._decode_ahead(pool, loading, missing, size=pending.image_size)
             engine, trunk = loading.result(), pending.result()
             missing = missing if known else self.missing(trunk, looks)
@@ -229,7 +252,7 @@ class _Run:
         bad: dict[int, str] = {}
         for row, group in itertools.groupby(looks, key=lambda look: look[0]):
             try:
-                clean = _pixels(self.dataset, row, size)
+                clean = self._clean(row, size)
             except PictureError as error:
                 bad[row] = str(error)
                 continue
@@ -238,6 +261,18 @@ class _Run:
                 pixels[len(good)] = clean if view is None else view.apply(clean, _digest(self.dataset, row))
                 good.append(look)
         return _Batch(good, pixels, bad)
+
+    def _clean(self, row: int, size: tuple[int, int]) -> np.ndarray:
+        if self.kept is None:
+            return _pixels(self.dataset, row, size)
+        return self.kept.pixels(_digest(self.dataset, row), lambda: _pixels(self.dataset, row, size))
+
+    def _engine(self, pending: PendingTrunk) -> Engine:
+        if self.kept is None:
+            return pending.result().load()
+        if self.kept.engine is None:
+            self.kept.engine = pending.result().load()
+        return self.kept.engine
 
     def _drain(
         self, pool: ThreadPoolExecutor, engine: Engine, trunk: Trunk, *, decoded: deque[Future[_Batch]],
@@ -259,7 +294,8 @@ class _Run:
                 tell=lambda done: progress(min(total, max(0, before) + done), total) if progress else None,
             )  # fmt: skip
         finally:
-            engine.close()
+            if self.kept is None:
+                engine.close()
 
     def _collect(
         self, pool: ThreadPoolExecutor, work: Any, jobs: Iterable[Any], trunk: Trunk, *, window: int,

@@ -17,7 +17,7 @@ from headstart import augment
 from headstart.augment import View
 from headstart.dataset import Dataset
 from headstart.errors import RecipeError
-from headstart.features import Features, extract
+from headstart.features import Features, Kept, extract
 from headstart.heads import HeadData
 from headstart.recipe import AUTO, LIVE, Recipe
 from headstart.trunk import Output
@@ -164,11 +164,11 @@ class _Live:
 
     def __init__(self, features: Features, rows: np.ndarray, outputs: Sequence[Output], recipe: Recipe) -> None:
         self._features, self._rows, self._outputs, self._recipe = features, rows, outputs, recipe
-        self._kept = of_recipe(recipe)
+        self._kept, self._between = of_recipe(recipe), Kept()
 
     def __call__(self, epoch: int) -> np.ndarray:
         if epoch < len(self._kept):
             return self._features.matrix(self._rows, self._outputs, view=self._kept[epoch])
         view, dataset = _view(self._recipe, epoch), self._features.dataset.take(self._rows)
-        seen = extract(dataset, self._features.trunk, None, views=lambda _: (view,))
+        seen = extract(dataset, self._features.trunk, None, views=lambda _: (view,), kept=self._between)
         return seen.matrix(np.arange(len(dataset)), self._outputs, view=view)
