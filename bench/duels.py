@@ -60,20 +60,22 @@ def rival(name, *arguments):
     return json.loads(out.splitlines()[-1]), seconds
 
 
-def duels(rounds, work, *, theirs, ours, same_seed=True):
+def duels(rounds, work, *, theirs, ours, same_seed=True, again=True):
     """Rival, headstart cold, headstart warm, in turn: a list of each. `theirs` and `ours` are given the round.
 
-    Views are drawn from the seed, so that an augmented recipe is warm only under the same one.
+    Views are drawn from the seed, so that an augmented recipe is warm only under the same one. Without `again` nothing
+    is run warm, and that list stays empty.
     """
     rivals, cold, warm = [], [], []
     for number in range(rounds):
         rivals.append(theirs(number))
         cache = work / f"cache-recipe-{number}"
         cold.append(headstart([*ours, "--seed", number], cache))
-        warm.append(headstart([*ours, "--seed", number if same_seed else number + rounds], cache))
+        if again:
+            warm.append(headstart([*ours, "--seed", number if same_seed else number + rounds], cache))
         shutil.rmtree(cache, ignore_errors=True)
-        whole = (rivals[-1][1], cold[-1].whole, warm[-1].whole)
-        print("round {}: rival {:.1f} s, cold {:.1f} s, warm {:.1f} s".format(number + 1, *whole), file=sys.stderr)
+        told = ", ".join(f"{run.whole:.1f} s" for run in (cold[-1], *warm[-1:]))
+        print(f"round {number + 1}: rival {rivals[-1][1]:.1f} s, headstart {told}", file=sys.stderr)
     return rivals, cold, warm
 
 

@@ -61,10 +61,10 @@ def inception(shared, rounds, work, *, given):
         return rival("inceptionv3_mixed7.py", photos, weights, "--epochs", epochs, "--seed", number)
 
     ours = command_for("inceptionv3-mixed7", photos, weights, given)
-    rivals, cold, warm = duels(rounds, work, theirs=theirs, ours=ours)
+    rivals, cold, _ = duels(rounds, work, theirs=theirs, ours=ours, again=False)
     epoch = [statistics.median(told["epoch_seconds"][:3]) for told, _ in rivals]
     rows = [("rival, an epoch (the middle one of its first three)", f"{spread(epoch, '.1f')} s", "")]
-    for runs, what, wanted in ((cold, "nothing cached", 15), (warm, "run again", None)):
+    for runs, what, wanted in ((cold, "nothing cached", 15),):
         mine = [run.fit / run.epochs for run in runs]
         rows.append(
             (
