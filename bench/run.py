@@ -151,7 +151,37 @@ def accuracy(shared, _rounds, work):
     return "Accuracy on pictures that no choice has seen, 95 % Wilson intervals", rows
 
 
-MEASUREMENTS = {f.__name__: f for f in (speed, extraction, startup, memory, accuracy)}
+def none_of_these(shared, _rounds, work):
+    """The rule for pictures that are of none of the classes, against three others."""
+    from rejection import rows
+
+    _, out = timed([PYTHON, HERE / "rejection.py", shared], work / "cache-rejection")
+    return "None of these: nearest training pictures against other rules", rows(json.loads(out.splitlines()[-1]))
+
+
+def planted(shared, _rounds, work):
+    """Faults planted into copies of the shared picture sets, found by check and by train."""
+    from planted import measure
+
+    rows = []
+    for name in ("cats_vs_dogs", "trashnet6"):
+        some = measure(shared / "data" / name, work / name)
+        rows += [(f"{name}, {what}", figure, note) for what, figure, note in some]
+    return "Faults planted into a picture set, and found", rows
+
+
+def rank(shared, _rounds, work):
+    """What a ranking of sources costs, and what its recommendation is worth."""
+    from ranking import rows
+
+    told = {}
+    for what in ("seconds", "choice", "inner"):  # in this order: the first one finds nothing cached
+        _, out = timed([PYTHON, HERE / "ranking.py", what, shared], work / "cache-rank")
+        told[what] = json.loads(out.splitlines()[-1])
+    return "Ranking sources, cuts and heads", rows(told)
+
+
+MEASUREMENTS = {f.__name__: f for f in (speed, extraction, startup, memory, accuracy, none_of_these, planted, rank)}
 
 
 def machine():

@@ -31,10 +31,14 @@ def named(name: str) -> Prediction:
 
 
 def test_a_row_has_what_its_prediction_has(tmp_path: Path) -> None:
-    found = [named("b.jpg"), Prediction("a.jpg", error="the file is empty"), Prediction("c.jpg", "dog", 2 / 3)]
+    found = [
+        named("b.jpg"), Prediction("a.jpg", error="the file is empty"), Prediction("c.jpg", "dog", 2 / 3, known=True),
+        Prediction("d.jpg", "dog", 1.0, known=False),
+    ]  # fmt: skip
     path = write_csv(iter(found), tmp_path / "new/answers.csv")
     assert path.read_bytes() == (
-        b"file,label,probability,error\nb.jpg,cat,0.75,\na.jpg,,,the file is empty\nc.jpg,dog,0.666667,\n"
+        b"file,label,probability,known,error\nb.jpg,cat,0.75,,\na.jpg,,,,the file is empty\n"
+        b"c.jpg,dog,0.666667,true,\nd.jpg,dog,1,false,\n"
     )
     assert [entry.name for entry in path.parent.iterdir()] == ["answers.csv"]
 
@@ -43,14 +47,14 @@ def test_probabilities_have_columns_where_they_are_wanted(tmp_path: Path) -> Non
     found = [named("a.jpg"), Prediction("b.jpg", error="broken")]
     path = write_csv(found, tmp_path / "answers.csv", probabilities=("dog", "cat"))
     assert rows_of(path) == [
-        ["file", "label", "probability", "error", "p(dog)", "p(cat)"],
-        ["a.jpg", "cat", "0.75", "", "0.25", "0.75"],
-        ["b.jpg", "", "", "broken", "", ""],
+        ["file", "label", "probability", "known", "error", "p(dog)", "p(cat)"],
+        ["a.jpg", "cat", "0.75", "", "", "0.25", "0.75"],
+        ["b.jpg", "", "", "", "broken", "", ""],
     ]
 
 
 def test_without_predictions_there_is_a_header(tmp_path: Path) -> None:
-    assert rows_of(write_csv([], tmp_path / "answers.csv")) == [["file", "label", "probability", "error"]]
+    assert rows_of(write_csv([], tmp_path / "answers.csv")) == [["file", "label", "probability", "known", "error"]]
 
 
 ODD = [
@@ -64,7 +68,7 @@ def test_any_name_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
     found = [named(name), named("next.jpg"), Prediction(name, error=f"{name} is broken")]
     rows = rows_of(write_csv(found, tmp_path / "answers.csv"))
     assert [row[0] for row in rows] == ["file", name, "next.jpg", name]
-    assert rows[3][3] == f"{name} is broken"
+    assert rows[3][4] == f"{name} is broken"
 
 
 def test_a_name_that_is_no_text_leaves_the_table_readable(tmp_path: Path) -> None:
@@ -78,8 +82,8 @@ def test_no_cell_is_a_formula(start: str, tmp_path: Path) -> None:
     found = [Prediction(text, text, 0.75, {text: 0.75}), Prediction("a.jpg", error=text)]
     header, first, second = rows_of(write_csv(found, tmp_path / "answers.csv", probabilities=(text,)))
     assert first[0] == os.path.join(".", text), "the same file, by another name"
-    assert (first[1], second[3]) == (f"'{text}", f"'{text}")
-    assert header[4] == f"p({text})"
+    assert (first[1], second[4]) == (f"'{text}", f"'{text}")
+    assert header[5] == f"p({text})"
 
 
 @pytest.mark.parametrize("label", ["-1", "+1", "-0.5", "a=b", "1-2"])

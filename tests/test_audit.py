@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from PIL import Image
 
-from headstart import findings, images
-from headstart.audit import CHECKS, audit, unreadable
+from headstart import findings, looks
+from headstart.audit import CHECKS, Seen, audit, noticed
 from headstart.dataset import Dataset
 from headstart.splitting import split
 
@@ -106,32 +107,79 @@ def test_findings_of_opening_are_not_said_again(tmp_path):
     assert findings.counts(audit(dataset)) == {"duplicate": 1}
 
 
-def test_every_picture_is_decoded_once(tmp_path, monkeypatch):
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        for number in range(70):
-            Image.new("RGB", (9, 9), (number, 0, 255 * (name == "b"))).save(tmp_path / name / f"{number:02}.png")
-    for name in ("a/90.png", "b/90.png"):
-        (tmp_path / name).write_bytes(b"no picture")
-    (tmp_path / "b" / "91.png").write_bytes(b"")
-    read, seen, steps = images.read, [], []
-    monkeypatch.setattr(images, "read", lambda path, size: seen.append(path.name) or read(path, size))
-    dataset = Dataset.open(tmp_path).digested()
-    (tmp_path / "b" / "00.png").unlink()
-    bad = unreadable(dataset, progress=lambda *step: steps.append(step))
-    assert [dataset.files[row] for row in bad] == ["a/90.png", "b/00.png", "b/90.png", "b/91.png"]
-    assert all(bad.values())
-    assert len(seen) == 142
-    assert steps[-1] == (143, 143)
-    assert unreadable(dataset.take(range(70))) == {}
-
-
 def test_every_check_can_run_by_itself(tmp_path):
     dataset = write(tmp_path, a=many("a", 3) + " s s -", b=many("b", 31) + " s").digested()
-    each = {check.__name__: len(list(check(dataset, {}))) for check in CHECKS}
+    each = {check.__name__: len(list(check(dataset, Seen()))) for check in CHECKS}
     assert each == {
-        "_unreadable": 1, "_duplicates": 1, "_leaks": 0, "_two_labels": 1, "_imbalance": 0, "_tiny": 1
+        "_unreadable": 1, "_duplicates": 1, "_leaks": 0, "_two_labels": 1, "_near": 0, "_odd": 0, "_imbalance": 0,
+        "_tiny": 1, "_shortcuts": 0,
     }  # fmt: skip
+
+
+LOST = ("train/a/12.jpg", "test/a/0.jpg", "train/b/12.jpg", "train/b/13.jpg")
+
+
+def test_copies_of_what_is_no_picture_are_unreadable_alone(tmp_path):
+    dataset = write(
+        tmp_path, train__a=many("a", 12) + " page", train__b=many("b", 12) + " mask mask", test__a="page x", test__b="y"
+    )
+    divided = split(dataset)
+    bad = {row: "a web page" for row, file in enumerate(divided.files) if file in LOST}
+    assert findings.counts(audit(divided, unreadable=bad)) == {"unreadable": 4}
+    assert [each.kind for each in divided.findings] == ["leak"]
+    assert noticed(divided, bad) == ()
+    assert noticed(divided, dict(list(bad.items())[:1])) == divided.findings
+
+
+def alike_at(dataset: Dataset, *files: str) -> Dataset:
+    return replace(dataset.digested(), alike=tuple("x" if file in files else "" for file in dataset.files))
+
+
+def test_nearly_the_same_picture(tmp_path):
+    plain = write(tmp_path, train__a=many("a", 12), train__b=many("b", 12), test__a="x", test__b="y z")
+    twins = alike_at(plain, "train/a/0.jpg", "train/a/1.jpg")
+    (finding,) = audit(split(twins))
+    assert (finding.kind, finding.files) == ("near_duplicate", ("train/a/0.jpg", "train/a/1.jpg"))
+    assert finding.note == "2 files of a show nearly the same picture."
+    (finding,) = audit(twins, agreement={"x": 0.4})
+    assert "does not" in finding.note
+    (finding,) = audit(twins, agreement={"x": 0.9})
+    assert "for the same too (0.90 alike)" in finding.note
+    (finding,) = audit(alike_at(plain, "train/a/0.jpg", "train/b/1.jpg"))
+    assert (finding.kind, finding.note) == ("two_labels", "Nearly the same picture is in a and in b.")
+    across = alike_at(plain, "train/b/0.jpg", "test/b/1.jpg")
+    (finding,) = audit(across)
+    assert (finding.kind, finding.files) == ("leak", ("test/b/1.jpg", "train/b/0.jpg"))
+    repaired = split(across)
+    assert audit(repaired) == ()
+    (finding,) = repaired.findings
+    assert (finding.kind, finding.note) == ("leak", "Nearly the same picture is in test and train.") or (
+        finding.note == "Nearly the same picture is in train and test."
+    )
+    assert finding.action == "1 picture left out of train, kept in test."
+
+
+def glanced(dataset: Dataset, **measures: list[int]) -> looks.Looks:
+    """Looks of sound pictures, but for the measures given."""
+    count = len(dataset)
+    small = np.tile(np.linspace(0, 250, 256).reshape(16, 16).astype(np.uint8), (count, 1, 1))
+    base = {"width": 320, "height": 240, "format": 1, "chroma": 90, "edge": 100, "edge_spread": 40}
+    columns = {name: np.array(measures.get(name, [value] * count)) for name, value in base.items()}
+    flat = measures.get("flat", [])
+    small[flat] = 77
+    return looks.Looks(small=small, bad={}, **columns)
+
+
+def test_odd_pictures(tmp_path):
+    dataset = write(tmp_path, a=many("a", 12), b=many("b", 12)).digested()
+    width, height = [320] * 24, [240] * 24
+    assert found(dataset, "odd", looks=glanced(dataset)) == []
+    width[0], height[1], width[2], width[3], width[4] = 31, 20, 961, 960, 32
+    tiny, blank, long = found(dataset, "odd", looks=glanced(dataset, width=width, height=height, flat=[5, 6]))
+    assert tiny.files == dataset.files[:2]
+    assert tiny.note == "2 pictures are less than 32 pixels on a side."
+    assert blank.files == dataset.files[5:7]
+    assert set(long.files) == {dataset.files[0], dataset.files[1], dataset.files[2], dataset.files[4]}
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the real pictures are not at ../shared/data")

@@ -15,7 +15,7 @@ FOLDS = ROWS // 3 % 5
 
 
 def refitted(X: np.ndarray, labels: np.ndarray, folds: np.ndarray, strength: float) -> np.ndarray:
-    """Out-of-fold scores by leaving each fold out and solving the normal equations again, in float64."""
+    """Out-of-fold scores by leaving each fold out, intercept and all, and solving again, in float64."""
     X = (X - X.mean(axis=0)) / X.std(axis=0)
     targets = np.eye(labels.max() + 1)[labels]
     targets = targets - targets.mean(axis=0)
@@ -23,8 +23,10 @@ def refitted(X: np.ndarray, labels: np.ndarray, folds: np.ndarray, strength: flo
     scores = np.empty_like(targets)
     for fold in np.unique(folds):
         out = folds == fold
-        weights = np.linalg.solve(X[~out].T @ X[~out] + penalty, X[~out].T @ targets[~out])
-        scores[out] = X[out] @ weights
+        mean, share = X[~out].mean(axis=0), targets[~out].mean(axis=0)
+        inner = X[~out] - mean
+        weights = np.linalg.solve(inner.T @ inner + penalty, inner.T @ (targets[~out] - share))
+        scores[out] = (X[out] - mean) @ weights + share
     return scores
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headstart import classifier_file, heads, images, trunk
+from headstart import classifier_file, heads, images, rejection, trunk
 from headstart.classifier import Classifier
 from headstart.classifier_file import MEMBER, fill, read_facts
 from headstart.errors import ModelFileError
@@ -338,7 +338,7 @@ def test_plain_keras_gives_the_same_probabilities_where_headstart_cannot_be_impo
 def test_the_file_holds_built_in_layers_alone(trained):
     with zipfile.ZipFile(trained.model) as file:
         config = json.loads(file.read("config.json"))
-        assert set(file.namelist()) == {"config.json", "metadata.json", "model.weights.h5", MEMBER}
+        assert set(file.namelist()) == {"config.json", "metadata.json", "model.weights.h5", MEMBER, rejection.MEMBER}
     seen = []
 
     def walk(value: object) -> None:

@@ -79,15 +79,34 @@ def test_no_pictures_give_no_figures():
     assert math.isnan(evaluation.loss)
     assert (evaluation.accuracy.low, evaluation.accuracy.high, evaluation.accuracy.n) == (0.0, 1.0, 0)
     assert evaluation.mistakes == ()
+    assert evaluation.reliability == ()
+    json.dumps({**evaluation.as_dict(), "accuracy": None, "loss": None, "calibration": None}, allow_nan=False)
     assert evaluation.confusion.tolist() == [[0, 0], [0, 0]]
 
 
 def test_the_dictionary_is_json_with_null_for_what_is_undefined(evaluation):
     told = json.loads(json.dumps(evaluation.as_dict(), allow_nan=False))
-    assert set(told) == {"accuracy", "loss", "per_class", "confusion", "calibration"}
+    assert set(told) == {"accuracy", "loss", "loss_interval", "macro_f1", "per_class", "confusion", "calibration"}
     assert set(told["accuracy"]) == {"split", "value", "low", "high", "n"}
-    assert told["per_class"][2] == {"class": "cat", "precision": None, "recall": None, "f1": None, "n": 0}
+    assert told["per_class"][2] == {
+        "class": "cat", "precision": None, "recall": None, "f1": None, "n": 0, "said": 0,
+        "precision_interval": [0.0, 1.0], "recall_interval": [0.0, 1.0],
+    }  # fmt: skip
+    assert told["per_class"][0]["precision_interval"] == list(wilson(2, 3))
+    assert told["per_class"][0]["recall_interval"] == list(wilson(2, 4))
+    assert told["macro_f1"]["value"] == pytest.approx((4 / 7 + 2 / 5) / 2)
+    assert told["loss_interval"]["low"] < told["loss"] < told["loss_interval"]["high"]
+    bins = told["calibration"]["reliability"]
+    assert [(row["begin"], row["n"]) for row in bins] == [(0.5, 1), (0.6, 1), (0.7, 2), (0.8, 1), (0.9, 1)]
+    assert (bins[2]["probability"], bins[2]["right"]) == (pytest.approx(0.7), 0.5)
     assert told["confusion"] == [[2, 2, 0], [1, 1, 0], [0, 0, 0]]
+
+
+def test_too_few_pictures_have_figures_without_intervals():
+    told = score(PROBABILITIES[:4], LABELS[:4], CLASSES, split="test").as_dict()
+    assert told["loss_interval"] == {"low": None, "high": None}
+    assert (told["macro_f1"]["low"], told["calibration"]["low"]) == (None, None)
+    assert told["accuracy"]["low"] > 0
 
 
 def test_a_notebook_shows_names_escaped():

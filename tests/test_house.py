@@ -15,7 +15,9 @@ TEMPLATES = {str(path.relative_to(HOUSE)): path.read_text("utf-8") for path in s
 WRITERS = {
     "downloads.py": "keeps what arrived for the next time, and renames the file itself once it is whole",
     "images.py": "writes to memory",
+    "ledger.py": "moves a damaged ledger aside; SQLite writes the rest",
     "keras_callbacks.py": "writes into a temporary folder, for the worker and back",
+    "scratch.py": "writes into a temporary folder, for the worker",
     "store.py": "moves a damaged store aside; SQLite writes the rest",
     "train.py": "asks Classifier.save",
 }
@@ -86,7 +88,7 @@ def test_only_the_store_and_the_cache_know_the_stores_path() -> None:
         "store.py",
         "caching.py",
     }
-    assert importers("sqlite3") == {"store.py"}
+    assert importers("sqlite3") == {"ledger.py", "store.py"}
 
 
 def test_pickles_are_read_in_one_place() -> None:

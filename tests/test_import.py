@@ -20,9 +20,10 @@ from headstart.errors import RecipeError
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src/headstart").rglob("*.py"))
 PUBLIC = """
-Classifier Dataset Evaluation Features Finding Findings Head LayerFacts Prediction Rate Recipe Source Summary
-TrainResult Trunk __version__ audit errors evaluate features fit_head load_recipe pictures_in source sources summary
-train wilson write_csv
+Classifier Comparison Dataset Evaluation Explanation Features Finding Findings Head HeadStart LayerFacts LearningCurve
+Prediction Ranking Rate Recipe Rejection Source Summary
+TrainResult Trunk __version__ audit compare compare_scratch errors evaluate features fit_head learning_curve_of
+load_recipe pictures_in rank source sources summary train wilson write_csv
 """.split()
 STAGES = ("audit", "evaluate", "features", "summary", "train")
 LATE = {"keras", "tensorflow", "openvino", "scipy", "h5py", "pyarrow", "rich", "jinja2", "urllib3", "threadpoolctl"}

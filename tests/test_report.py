@@ -31,6 +31,8 @@ from headstart.report import (
     NamedHistory,
     Picture,
     Rate,
+    Reliability,
+    Reliable,
     Report,
     Seconds,
     SourceFacts,
@@ -570,6 +572,43 @@ def test_rate_ticks_stay_within_nought_and_one_and_do_not_blow_up_noise():
     marks = charts.rate_ticks([0.991, 0.992])
     assert marks[-1] <= 1
     assert marks[-1] - marks[0] >= 0.025
+
+
+def test_probabilities_are_drawn_against_what_was_right():
+    after = (Reliable(0.55, 0.5, 0.2, 0.8, 6), Reliable(0.95, 0.96, 0.9, 0.99, 90))
+    before = (Reliable(0.98, 0.8, 0.7, 0.88, 96),)
+    page = render(small(reliability=Reliability(after, before, "Temperature 1.90 is inside the model.")))
+    read = Page(page)
+    assert "Do its probabilities mean what they say?" in read.text
+    assert "Temperature 1.90 is inside the model." in read.text
+    assert page.count('class="span"') == 1 + len(after), "one in the key"
+    assert page.count('class="hollow"') == 1 + len(before)
+    assert "90 answers of mean probability 95.0%: 96.0% right, 95 % interval 90.0% to 99.0%" in page
+    alone = render(small(reliability=Reliability(after)))
+    assert "hollow" not in alone.split("</style>")[1]
+    assert "mean what they say" not in render(small(reliability=Reliability(())))
+    assert "mean what they say" not in render(small())
+
+
+def test_dots_of_certain_and_of_lone_answers_stay_in_the_square():
+    drawn = charts.reliability([(1.0, 1.0, 0.0, 1.0, 1), (0.0, 0.0, 0.0, 0.2, 400)])
+    assert [(dot.x, dot.y) for dot in drawn.after] == [drawn.end, drawn.start]
+    assert drawn.after[0].low == drawn.start[1]
+    assert drawn.after[1].width == 8 > drawn.after[0].width > 3
+    assert "1 answer of mean probability 100.0%" in drawn.after[0].title
+    assert drawn.before == ()
+
+
+def test_shares_of_a_class_have_their_intervals_beside_them():
+    row = ClassRow("cat", 0.9, 0.8, 0.85, 50, (0.78, 0.96), (0.67, 0.89))
+    page = Page(render(small(per_class=(row, ClassRow("dog", math.nan, 0.8, math.nan, 5, (0.0, 1.0), (0.3, 1.0))))))
+    text = page.text.replace("\xa0", " ")
+    assert "80 % 67 % to 89 %" in text.replace(".0", "")
+    assert "90 % 78 % to 96 %" in text.replace(".0", "")
+    assert "not known 0" not in text
+    plain = render(small(per_class=(replace(row, recall_interval=None, precision_interval=None),)))
+    assert "Beside a share" in page.text
+    assert "Beside a share" not in plain
 
 
 def test_importing_the_report_loads_no_template_engine():

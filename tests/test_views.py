@@ -159,7 +159,7 @@ def test_a_run_with_views_measures_the_pictures_as_they_are(
 
 
 def test_live_views_are_refused_for_a_head_without_epochs(tiny_pictures: Path) -> None:
-    with pytest.raises(RecipeError, match=r"the linear head has none.\nGive a number of views"):
+    with pytest.raises(RecipeError, match=r"the auto head has none.\nGive a number of views"):
         train(tiny_pictures, Recipe(augment="flip", views="live"))
 
 
@@ -188,5 +188,5 @@ def test_callbacks_that_choose_are_told_from_those_that_look() -> None:
 
 
 def test_callbacks_need_epochs(tiny_pictures: Path) -> None:
-    with pytest.raises(RecipeError, match="the linear head has none"):
+    with pytest.raises(RecipeError, match="the auto head has none"):
         train(tiny_pictures, Recipe(callbacks=({"EarlyStopping": {"patience": 2}},)))

@@ -28,24 +28,34 @@ if TYPE_CHECKING:
     from headstart.answers import pictures_in as pictures_in
     from headstart.answers import write_csv as write_csv
     from headstart.api import audit as audit
+    from headstart.api import compare as compare
+    from headstart.api import compare_scratch as compare_scratch
     from headstart.api import evaluate as evaluate
     from headstart.api import features as features
     from headstart.api import fit_head as fit_head
+    from headstart.api import learning_curve_of as learning_curve_of
     from headstart.api import load_recipe as load_recipe
+    from headstart.api import rank as rank
     from headstart.api import source as source
     from headstart.api import summary as summary
     from headstart.api import train as train
     from headstart.classifier import Classifier as Classifier
     from headstart.classifier import Prediction as Prediction
+    from headstart.comparison import Comparison as Comparison
     from headstart.dataset import Dataset as Dataset
     from headstart.evaluate import Evaluation as Evaluation
     from headstart.evaluate import Rate as Rate
+    from headstart.explanation import Explanation as Explanation
     from headstart.features import Features as Features
     from headstart.findings import Finding as Finding
     from headstart.findings import Findings as Findings
+    from headstart.head_start import HeadStart as HeadStart
     from headstart.heads import Head as Head
     from headstart.intervals import wilson as wilson
+    from headstart.learning_curve import LearningCurve as LearningCurve
+    from headstart.ranking import Ranking as Ranking
     from headstart.recipe import Recipe as Recipe
+    from headstart.rejection import Rejection as Rejection
     from headstart.result import TrainResult as TrainResult
     from headstart.sources import Source as Source
     from headstart.summary import LayerFacts as LayerFacts
@@ -53,18 +63,21 @@ if TYPE_CHECKING:
     from headstart.trunk import Trunk as Trunk
 
 __all__ = [
-    "Classifier", "Dataset", "Evaluation", "Features", "Finding", "Findings", "Head", "LayerFacts", "Prediction",
-    "Rate", "Recipe", "Source", "Summary", "TrainResult", "Trunk", "__version__", "audit", "errors", "evaluate",
-    "features", "fit_head", "load_recipe", "pictures_in", "source", "sources", "summary", "train", "wilson",
-    "write_csv",
+    "Classifier", "Comparison", "Dataset", "Evaluation", "Explanation", "Features", "Finding", "Findings", "Head",
+    "HeadStart", "LayerFacts", "LearningCurve", "Prediction", "Ranking", "Rate", "Recipe", "Rejection", "Source",
+    "Summary", "TrainResult", "Trunk", "__version__", "audit", "compare", "compare_scratch", "errors", "evaluate",
+    "features", "fit_head", "learning_curve_of", "load_recipe", "pictures_in", "rank", "source", "sources", "summary",
+    "train", "wilson", "write_csv",
 ]  # fmt: skip
 
 _HOME = {
     "Classifier": "classifier", "Prediction": "classifier", "Dataset": "dataset", "Evaluation": "evaluate",
-    "Rate": "evaluate", "Features": "features", "Finding": "findings", "Findings": "findings", "Head": "heads",
-    "wilson": "intervals", "Recipe": "recipe", "TrainResult": "result", "Source": "sources", "Trunk": "trunk",
-    "fit_head": "api", "load_recipe": "api", "source": "api", "LayerFacts": "summary", "Summary": "summary",
-    "pictures_in": "answers", "write_csv": "answers",
+    "Rate": "evaluate", "Explanation": "explanation", "Rejection": "rejection", "Features": "features",
+    "Finding": "findings", "Findings": "findings", "Head": "heads", "wilson": "intervals", "Recipe": "recipe",
+    "TrainResult": "result", "Source": "sources", "Trunk": "trunk", "Comparison": "comparison", "compare": "api",
+    "HeadStart": "head_start", "LearningCurve": "learning_curve", "compare_scratch": "api",
+    "learning_curve_of": "api", "fit_head": "api", "load_recipe": "api", "source": "api", "LayerFacts": "summary",
+    "Summary": "summary", "Ranking": "ranking", "rank": "api", "pictures_in": "answers", "write_csv": "answers",
 }  # fmt: skip
 """Which module each public name is found in; `errors` and `sources` are modules themselves."""
 

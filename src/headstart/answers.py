@@ -1,4 +1,4 @@
-"""What a classifier said of many pictures, as a CSV file; and the pictures of a folder, in order.
+"""What a classifier said of many pictures, as a CSV file or as maps of why; and the pictures of a folder, in order.
 
 A row is made from one `Prediction`, which has its own file name: there are no two lists that could slip against each
 other.
@@ -6,6 +6,7 @@ other.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import os
@@ -14,13 +15,13 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from headstart.classifier import Prediction
-from headstart.errors import InputError, PhotosError
+from headstart.classifier import Classifier, Prediction
+from headstart.errors import InputError, PhotosError, PictureError
 from headstart.files import atomic_path, why_not_writable
 from headstart.folders import is_candidate, is_litter
 
-COLUMNS = ("file", "label", "probability", "error")
-"""Of every row; `p(<class>)` columns follow where they are wanted."""
+COLUMNS = ("file", "label", "probability", "known", "error")
+"""Of every row; `known` is empty where the model has no rule; `p(<class>)` columns follow where they are wanted."""
 
 
 def pictures_in(folder: str | os.PathLike[str]) -> Iterator[str]:
@@ -51,12 +52,12 @@ def pictures_in(folder: str | os.PathLike[str]) -> Iterator[str]:
 def write_csv(
     predictions: Iterable[Prediction], path: str | os.PathLike[str], *, probabilities: Sequence[str] = ()
 ) -> Path:
-    """Write one row a prediction, in their order: file, label, probability, error. The file is whole or not there.
+    """Write one row a prediction, in their order: file, label, probability, known, error.
 
-    A picture that could not be read has its row too, with `error` filled in and the rest empty. The text is UTF-8,
-    with quotes where a name has commas, quotes or line breaks. A spreadsheet takes text that begins with `=`, `+`,
-    `-` or `@` for a formula: such a file name gets `./` in front, which names the same file, and any other such text
-    an apostrophe.
+    The file is whole or not there. A picture that could not be read has its row too, with `error` filled in and the
+    rest empty. The text is UTF-8, with quotes where a name has commas, quotes or line breaks. A spreadsheet takes text
+    that begins with `=`, `+`, `-` or `@` for a formula: such a file name gets `./` in front, which names the same file,
+    and any other such text an apostrophe.
 
     Args:
         predictions: from `Classifier.predict` or `predict_each`.
@@ -68,16 +69,39 @@ def write_csv(
 
     Example:
         >>> import tempfile
-        >>> found = [Prediction("1.jpg", "cat", 0.75), Prediction("2.jpg", error="the file is empty")]
+        >>> found = [Prediction("1.jpg", "cat", 0.75, known=True), Prediction("2.jpg", error="the file is empty")]
         >>> print(write_csv(found, tempfile.mkdtemp() + "/answers.csv").read_text(), end="")
-        file,label,probability,error
-        1.jpg,cat,0.75,
-        2.jpg,,,the file is empty
+        file,label,probability,known,error
+        1.jpg,cat,0.75,true,
+        2.jpg,,,,the file is empty
     """
     target = check_csv(path)
     with atomic_path(target) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         file.writelines(csv_lines(predictions, probabilities))
     return target
+
+
+def save_explanations(
+    classifier: Classifier, predictions: Iterable[Prediction], folder: str | os.PathLike[str]
+) -> Iterator[Prediction]:
+    """The same predictions, each with its explanation written to a folder before it is handed on.
+
+    A file is called like its picture, with `.explained.jpg` at the end; of two pictures of one name the second gets a
+    number. A picture that cannot be read has none.
+
+    Raises:
+        SourceError: the network was cut where nothing has a place; InputError: nothing can be written there.
+    """
+    taken: set[str] = set()
+    for prediction, explanation in classifier.explain_each(predictions):
+        if explanation is not None:
+            name, number = Path(prediction.file).stem, 1
+            while (free := f"{name}-{number}" if number > 1 else name).casefold() in taken:
+                number += 1
+            taken.add(free.casefold())
+            with contextlib.suppress(PictureError):  # it was there a moment ago, and has its answer
+                explanation.save(Path(folder) / f"{free}.explained.jpg")
+        yield prediction
 
 
 def check_csv(path: str | os.PathLike[str]) -> Path:
@@ -108,7 +132,8 @@ def csv_lines(predictions: Iterable[Prediction], probabilities: Sequence[str] = 
     header = written([*COLUMNS, *(_text(f"p({name})") for name in probabilities)])
     for each in predictions:
         shares = [_number(each.probabilities.get(name)) for name in probabilities]
-        row = [_file(each.file), _text(each.label), _number(each.probability), _text(each.error)]
+        known = "" if each.known is None else str(each.known).lower()
+        row = [_file(each.file), _text(each.label), _number(each.probability), known, _text(each.error)]
         yield header + written([*row, *shares])  # with the first row: what fails before it has said nothing
         header = ""
     if header:

@@ -13,23 +13,32 @@ from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
-from headstart import heads, recipe_files, sources, trunk
-from headstart.audit import audit as find_faults
-from headstart.audit import unreadable
+from headstart import comparison, heads, recipe_files, sources, trunk
+from headstart.checkup import check
 from headstart.classifier import Classifier
+from headstart.comparison import Comparison
+from headstart.contenders import contenders
 from headstart.dataset import Dataset
-from headstart.errors import PhotosError
+from headstart.errors import InputError, PhotosError, RecipeError
 from headstart.evaluate import Evaluation
 from headstart.features import Features, Progress, extract
+from headstart.files import why_not_writable
 from headstart.findings import Findings
 from headstart.heads import Head, HeadData
+from headstart.learning_curve import LearningCurve
+from headstart.learning_curve import measure as measure_curve
 from headstart.progress import Progress as Stages
 from headstart.progress import silent
+from headstart.ranker import check_heads
+from headstart.ranker import rank as find_best
+from headstart.ranking import HEADS, Ranking
 from headstart.recipe import AUTO, Recipe
 from headstart.result import TrainResult
+from headstart.scratch import SEEDS
+from headstart.scratch import compare_scratch as run_scratch
 from headstart.sources import Source
 from headstart.splits import folds
-from headstart.splitting import keys, split, together
+from headstart.splitting import keys, together
 from headstart.store import Store
 from headstart.summary import Summary, summarise
 from headstart.train import train as run
@@ -61,7 +70,7 @@ class Decisions(TypedDict, total=False):
 def train(
     photos: Photos, recipe: Recipe | None = None, *, output: str | os.PathLike[str] | None = None,
     report: str | os.PathLike[str] | None = None, progress: Stages = silent, callbacks: Sequence[Any] = (),
-    **decisions: Unpack[Decisions],
+    strict: bool = False, **decisions: Unpack[Decisions],
 ) -> TrainResult:  # fmt: skip
     """Train a classifier on pictures and measure it on pictures that no choice has seen.
 
@@ -73,6 +82,7 @@ def train(
         progress: called with (stage, done, total) as work goes on.
         callbacks: Keras callbacks that watch the head's training, for heads trained by epochs: objects, or mappings
             such as `{"EarlyStopping": {"patience": 3}}`, which the recipe keeps.
+        strict: refuse pictures in which anything is found that `audit` would tell of; nothing is written then.
         decisions: fields of the recipe to decide otherwise, such as `source="mobilenetv2"` or `seed=1`.
 
     Raises:
@@ -90,23 +100,74 @@ def train(
         recipe = replace(recipe or Recipe(), callbacks=(*(recipe or Recipe()).callbacks, *named))
     if decisions:
         recipe = Recipe.from_dict({**(recipe or Recipe()).as_dict(), **decisions})
-    return run(photos, recipe, output=output, report=report, progress=progress, callbacks=objects)
+    return run(
+        photos, recipe, output=output, report=report, progress=progress, callbacks=objects, strict=strict
+    )
 
 
-def audit(photos: Photos, *, progress: Progress | None = None) -> Findings:
-    """Look pictures over before training, as `headstart check` does. Every picture is decoded once; none is changed.
+def compare_scratch(
+    result: TrainResult, *, epochs: int | None = None, seconds: float | None = None, seeds: int = SEEDS,
+    progress: Stages = silent,
+) -> TrainResult:  # fmt: skip
+    """Train the same network from random weights too, on the same pictures, and measure what its reuse gained.
+
+    Args:
+        result: of `headstart.train`, in this process.
+        epochs: of both sides; those that the classifier's head ran, or 10 where it has none.
+        seconds: of training from scratch in all, in place of `epochs`.
+        seeds: how many times each side is trained, 1 to 20.
+        progress: called with (stage, done, total) as work goes on.
+
+    Returns:
+        The result with `head_start`: higher start, higher slope, higher asymptote, each with its interval, and the
+        sentence. `write_report` draws it.
+
+    Raises:
+        InputError: a number is out of range, or the disk has no room for the decoded pictures.
+        MissingExtraError: TensorFlow is not installed.
+
+    Example:
+        >>> result = compare_scratch(train("flowers/"), epochs=5)         # doctest: +SKIP
+        >>> print(result.head_start.sentence)                             # doctest: +SKIP
+    """
+    return run_scratch(result, epochs=epochs, seconds=seconds, seeds=seeds, progress=progress)
+
+
+def learning_curve_of(result: TrainResult) -> LearningCurve | None:
+    """Accuracy with a tenth, a quarter and half of the training pictures, and what twice as many would bring.
+
+    Training with a report measures it where that takes some tenths of a second; this does whatever it takes. No picture
+    is run through the network, and the pictures of the final figure are left alone.
+
+    Returns:
+        None where there are too few pictures for two sizes.
+
+    Example:
+        >>> print(learning_curve_of(train("flowers/")).words)             # doctest: +SKIP
+    """
+    return measure_curve(
+        result.features, result.rows["train"], result.choice.chosen.outputs, head=result.head,
+        fold_count=result.recipe.folds, seed=result.recipe.seed, anyway=True,
+    )  # fmt: skip
+
+
+def audit(photos: Photos, *, source: str = AUTO, progress: Stages = silent) -> Findings:
+    """Look pictures over before training, as `headstart check` does. No file is changed.
 
     Args:
         photos: any form of PHOTOS, or a `Dataset`.
-        progress: called with (pictures done, pictures in all).
+        source: the network whose features tell likely wrong labels; `auto` is the one that `train` takes by default,
+            where it is here; `none` looks at the files alone.
+        progress: called with (stage, done, total) as work goes on.
+
+    Returns:
+        The findings; `counts` says how many there are of each kind.
 
     Raises:
         PhotosError: the pictures cannot be used at all.
+        SourceError: there is no such source; the message has near matches.
     """
-    dataset = _opened(photos).digested()
-    bad = unreadable(dataset, progress=progress)
-    divided = split(dataset)
-    return Findings((*divided.findings, *find_faults(divided, unreadable=bad)))
+    return check(photos, source=source, progress=progress).findings
 
 
 def load_recipe(recipe: str | os.PathLike[str], **decisions: Unpack[Decisions]) -> Recipe:
@@ -248,6 +309,90 @@ def evaluate(
     if not isinstance(classifier, Classifier):
         classifier = Classifier.load(classifier)
     return classifier.evaluate(photos, split=split, progress=progress)
+
+
+def rank(
+    photos: Photos, sources: str | Sequence[str] | None = None, *, heads: str | Sequence[str] | None = None,
+    image_size: tuple[int, int] | None = None, pooling: str = AUTO, budget: float | None = None,
+    report: str | os.PathLike[str] | None = None, holdout: float = 0.2, folds: int = 5, seed: int = 0,
+    progress: Stages = silent,
+) -> Ranking:  # fmt: skip
+    """Rank pretrained networks, their cuts, poolings and heads on the training pictures; nothing is trained.
+
+    Args:
+        photos: any form of PHOTOS, or a `Dataset`; pictures that `train` would measure on take no part.
+        sources: names, or one text with commas: `NAME`, `NAME=FILE` for weights of your own, `NAME@SIZE` for another
+            picture size; None for all sources that are here.
+        heads: any of `linear`, `prototype`, `dense`; None for all of them.
+        image_size: (height, width) in pixels for sources that name none; None for each source's own.
+        pooling: `avg`, `max` or `avg+max`; `auto` tries all three.
+        budget: seconds after which the best answer so far is wanted, above 0; None for as long as it takes.
+        report: where to write a page with the picture and the table, ending in `.html`.
+        holdout, folds, seed: as in `Recipe`.
+        progress: called with (stage, done, total) as work goes on.
+
+    Returns:
+        A `Ranking`: its `rows` are best first, `recommended` is the one to take, `frontier` what no cheaper
+        row reaches.
+
+    Raises:
+        SourceError: a source is unknown (the message has near matches), or none is here.
+        RecipeError: there is no such head. PhotosError: the pictures cannot be used.
+
+    Example:
+        >>> found = rank("flowers/", "mobilenet_0.25@64=random")          # doctest: +SKIP
+        >>> print(found.verdict)                                          # doctest: +SKIP
+    """
+    if budget is not None and not budget > 0:
+        raise InputError(f"a budget is a number of seconds above 0; got {budget!r}")
+    if report is not None and (why := why_not_writable(report)):
+        raise InputError(why)
+    Recipe(holdout=holdout, folds=folds, seed=seed, pooling=pooling, image_size=image_size)  # refuses what is not known
+    if pooling == "flatten":
+        raise RecipeError("flattened features are too wide to rank cuts by; use avg, max or avg+max")
+    wanted = contenders(sources, image_size=image_size, pooling=None if pooling == AUTO else pooling, seed=seed)
+    named = [name.strip() for name in heads.split(",")] if isinstance(heads, str) else heads
+    names = HEADS if named is None else tuple(named)
+    check_heads(names)
+    found = find_best(
+        _opened(photos), wanted, names=names, pooling=None if pooling == AUTO else pooling, holdout=holdout,
+        folds=folds, seed=seed, budget=budget, progress=progress,
+    ).ranking  # fmt: skip
+    return found if report is None else found.write_report(report)
+
+
+def compare(
+    first: Classifier | str | os.PathLike[str], second: Classifier | str | os.PathLike[str], photos: Photos, *,
+    split: str | None = None, progress: Progress | None = None,
+) -> Comparison:  # fmt: skip
+    """Hold two classifiers against each other on the same labelled pictures; classes are matched by name.
+
+    Args:
+        first, second: classifiers, or the paths of their files, of the same classes.
+        photos: any form of PHOTOS, or a `Dataset`.
+        split: which split; the final one where there are splits, else everything.
+        progress: called with (pictures done, pictures in all), once for each of the two.
+
+    Returns:
+        A `Comparison`: McNemar's test, the difference with its paired interval, both evaluations, and the sentence
+        that says whether these pictures can tell the two apart.
+
+    Raises:
+        ModelFileError: a file is no classifier, or the two have different classes.
+        PhotosError: no picture is of a class that they know.
+
+    Example:
+        >>> found = compare("flowers.keras", "flowers.keras", "flowers/")  # doctest: +SKIP
+        >>> found.difference, found.p, found.separated                     # doctest: +SKIP
+        (0.0, 1.0, False)
+    """
+    names = [str(each) if isinstance(each, (str, os.PathLike)) else "one" for each in (first, second)]
+    both = [each if isinstance(each, Classifier) else Classifier.load(each) for each in (first, second)]
+    comparison.check_classes(both[0].class_names, both[1].class_names, (names[0], names[1]))
+    dataset = photos if isinstance(photos, Dataset) else Dataset.open(photos, training=False)
+    dataset = dataset.digested()
+    found = [each.evaluate(dataset, split=split, progress=progress) for each in both]
+    return comparison.compare(*found)
 
 
 def _opened(photos: Photos) -> Dataset:

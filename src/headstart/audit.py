@@ -1,22 +1,20 @@
-"""What a look over all pictures finds before any training: one function a check, each by itself.
+"""What a look over all pictures finds: one function a check, each by itself.
 
 A further check is one more function in `CHECKS`.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from headstart import images
-from headstart.dataset import EMPTY, Dataset, Progress
-from headstart.errors import PictureError
-from headstart.findings import Finding
+from headstart.dataset import EMPTY, Dataset
+from headstart.findings import Finding, Kind
 from headstart.listing import number
+from headstart.looks import Looks
+from headstart.shortcuts import shortcuts
 
 IMBALANCE = 10
 """The largest class may have this many times the pictures of the smallest before it is reported."""
@@ -24,57 +22,53 @@ IMBALANCE = 10
 TINY = 10
 """A class with fewer training pictures than this is reported."""
 
-_STEP = 64
+SMALLEST_SIDE = 32
+"""A picture with a shorter side than this, in pixels, is reported."""
 
-Unreadable = Mapping[int, str]
-Check = Callable[[Dataset, Unreadable], Iterator[Finding]]
+BLANK = 8
+"""Grey levels: a picture whose darkest and brightest parts are no further apart shows nothing."""
+
+LONGEST = 4.0
+"""A picture may be this many times as long as it is wide before it is reported."""
+
+AGREES = 0.6
+"""Cosine of two pictures' features from which a network takes them for the same; 0 is that of any two pictures."""
 
 
-def audit(dataset: Dataset, *, unreadable: Unreadable | None = None) -> tuple[Finding, ...]:
+@dataclass(frozen=True)
+class Seen:
+    """What others saw of the pictures before the checks are run.
+
+    Attributes:
+        unreadable: why a picture cannot be read, by row, from whoever decoded it.
+        looks: a glance at every picture; without it no check that needs one finds anything.
+        agreement: how nearly the same a network finds the pictures of a group of `Dataset.alike`, by its name.
+    """
+
+    unreadable: Mapping[int, str] = field(default_factory=dict)
+    looks: Looks | None = None
+    agreement: Mapping[str, float] = field(default_factory=dict)
+
+
+Check = Callable[[Dataset, Seen], Iterator[Finding]]
+
+
+def audit(
+    dataset: Dataset, *, unreadable: Mapping[int, str] | None = None, looks: Looks | None = None,
+    agreement: Mapping[str, float] | None = None,
+) -> tuple[Finding, ...]:  # fmt: skip
     """What the checks below find. What was noticed while the set was opened and split is in `dataset.findings`.
 
     Args:
         dataset: the pictures, split or not; contents are hashed where that was not done.
-        unreadable: why a picture cannot be read, by row, from whoever decoded it.
+        unreadable, looks, agreement: what was seen of them; see `Seen`.
 
     Returns:
         One finding for each fault; a set without faults gives an empty tuple.
     """
     dataset = dataset.digested()
-    return tuple(finding for check in CHECKS for finding in check(dataset, unreadable or {}))
-
-
-def unreadable(dataset: Dataset, *, progress: Progress | None = None) -> dict[int, str]:
-    """Decode every picture and say why some cannot be, by row; the same bytes are decoded once.
-
-    For `audit` where nothing else decodes the pictures. `progress` is called with pictures done and in all.
-    """
-    rows: dict[bytes, list[int]] = {}
-    for row, digest in enumerate(dataset.digested().digests or ()):
-        rows.setdefault(digest or b"%d" % row, []).append(row)
-    each = list(rows.values())
-
-    def reasons(start: int) -> list[tuple[list[int], str | None]]:
-        return [(same, _reason(dataset.path(same[0]))) for same in each[start : start + _STEP]]
-
-    bad: dict[int, str] = {}
-    done = 0
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for part in pool.map(reasons, range(0, len(each), _STEP)):
-            for same, reason in part:
-                done += len(same)
-                bad |= dict.fromkeys(same, reason) if reason else {}
-            if progress:
-                progress(done, len(dataset))
-    return dict(sorted(bad.items()))
-
-
-def _reason(path: Path) -> str | None:
-    try:
-        images.read(path, (160, 160))
-    except PictureError as error:
-        return str(error)
-    return None
+    seen = Seen(unreadable or {}, looks, agreement or {})
+    return tuple(finding for check in CHECKS for finding in check(dataset, seen))
 
 
 def copies(dataset: Dataset) -> list[list[int]]:
@@ -86,20 +80,31 @@ def copies(dataset: Dataset) -> list[list[int]]:
     return [same for same in rows.values() if len(same) > 1]
 
 
+def _read_copies(dataset: Dataset, seen: Seen) -> list[list[int]]:
+    """Copies of pictures: two failed downloads with the same bytes are unreadable, and no more than that."""
+    return [rows for rows in copies(dataset) if rows[0] not in seen.unreadable]
+
+
+def noticed(dataset: Dataset, unreadable: Mapping[int, str]) -> tuple[Finding, ...]:
+    """What was noticed while a set was opened and split, without leaks of files that are no pictures."""
+    lost = {dataset.files[row] for row in unreadable}
+    return tuple(each for each in dataset.findings if each.kind != "leak" or not lost.issuperset(each.files))
+
+
 def _files(dataset: Dataset, rows: list[int]) -> tuple[str, ...]:
     return tuple(dataset.files[row] for row in rows)
 
 
-def _unreadable(dataset: Dataset, unreadable: Unreadable) -> Iterator[Finding]:
+def _unreadable(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
     unhashed = {row: "it cannot be opened" for row, digest in enumerate(dataset.digests or ()) if not digest}
     empty = {row: "the file is empty" for row, digest in enumerate(dataset.digests or ()) if digest == EMPTY}
-    for row, reason in sorted({**unhashed, **empty, **unreadable}.items()):
+    for row, reason in sorted({**unhashed, **empty, **seen.unreadable}.items()):
         first_line = reason.splitlines()[0].rstrip(".") if reason else "it cannot be read"
         yield Finding("unreadable", (dataset.files[row],), f"{dataset.files[row]}: {first_line}.", "Left out.")
 
 
-def _duplicates(dataset: Dataset, _: Unreadable) -> Iterator[Finding]:
-    for rows in copies(dataset):
+def _duplicates(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
+    for rows in _read_copies(dataset, seen):
         places: dict[tuple[str, str], list[int]] = {}
         for row in rows:
             places.setdefault((str(dataset.splits[row]), dataset.names[row]), []).append(row)
@@ -109,16 +114,16 @@ def _duplicates(dataset: Dataset, _: Unreadable) -> Iterator[Finding]:
                 yield Finding("duplicate", _files(dataset, same), note, "Kept, always on the same side of a split.")
 
 
-def _leaks(dataset: Dataset, _: Unreadable) -> Iterator[Finding]:
-    for rows in copies(dataset):
+def _leaks(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
+    for rows in _read_copies(dataset, seen):
         splits = sorted({str(dataset.splits[row]) for row in rows} - {"left out"})
         if len(splits) > 1:
             note = f"The same picture is in {' and '.join(splits)}."
             yield Finding("leak", _files(dataset, rows), note, "Only the copy that is held out furthest is used.")
 
 
-def _two_labels(dataset: Dataset, _: Unreadable) -> Iterator[Finding]:
-    for rows in copies(dataset):
+def _two_labels(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
+    for rows in _read_copies(dataset, seen):
         names = sorted({dataset.names[row] for row in rows})
         if len(names) > 1:
             note = f"The same picture is in {' and in '.join(names)}."
@@ -126,7 +131,71 @@ def _two_labels(dataset: Dataset, _: Unreadable) -> Iterator[Finding]:
             yield Finding("two_labels", _files(dataset, rows), note, action)
 
 
-def _imbalance(dataset: Dataset, _: Unreadable) -> Iterator[Finding]:
+def _near(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
+    """Groups of nearly the same picture; of what the splits left out there is a finding already."""
+    digests = dataset.digests or ()
+    for name, rows in _alike(dataset).items():
+        if len({digests[row] for row in rows}) < 2:
+            continue
+        what = f"{number(len(rows), 'file')} of {dataset.names[rows[0]]} show nearly the same picture."
+        action = "Kept, always on the same side of a split."
+        names = sorted({dataset.names[row] for row in rows})
+        splits = sorted({str(dataset.splits[row]) for row in rows})
+        if len(names) > 1:
+            what = f"Nearly the same picture is in {' and in '.join(names)}."
+            yield _agreed("two_labels", dataset, rows, what, f"{action} Take out the one that is wrong.", name, seen)
+        elif len(splits) == 1:
+            yield _agreed("near_duplicate", dataset, rows, what, action, name, seen)
+        if len(splits) > 1:
+            what = f"Nearly the same picture is in {' and '.join(splits)}."
+            action = "Only the copy that is held out furthest is used."
+            yield _agreed("leak", dataset, rows, what, action, name, seen)
+
+
+def _agreed(kind: Kind, dataset: Dataset, rows: list[int], note: str, action: str, name: str, seen: Seen) -> Finding:
+    likeness = seen.agreement.get(name)
+    if likeness is not None:
+        says = "takes them for the same too" if likeness >= AGREES else "does not: look at them"
+        note += f" The network {says} ({likeness:.2f} alike)."
+    return Finding(kind, _files(dataset, rows), note, action)
+
+
+def _alike(dataset: Dataset) -> dict[str, list[int]]:
+    """Rows of each group of pictures that are nearly the same, those that were left out not among them."""
+    groups: dict[str, list[int]] = {}
+    for row, name in enumerate(dataset.alike or ()):
+        if name and dataset.splits[row] != "left out":
+            groups.setdefault(name, []).append(row)
+    return groups
+
+
+def _odd(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
+    looks = seen.looks
+    if looks is None:
+        return
+    short, long = np.minimum(looks.width, looks.height), np.maximum(looks.width, looks.height)
+    read = looks.readable
+    kinds = (
+        (read & (short < SMALLEST_SIDE), f"less than {SMALLEST_SIDE} pixels on a side",
+         "Kept. A network sees them enlarged: use larger ones where there are."),
+        (read & (looks.contrast <= BLANK), "of one shade all over",
+         "Kept. Nothing can be learnt from them: take them out."),
+        (read & (long > LONGEST * np.maximum(short, 1)), f"more than {LONGEST:g} times as long as wide",
+         "Kept. A network sees them squeezed into its own shape: cut them first."),
+    )  # fmt: skip
+    for which, words, action in kinds:
+        rows = np.flatnonzero(which).tolist()
+        if rows:
+            verb = "is" if len(rows) == 1 else "are"
+            yield Finding("odd", _files(dataset, rows), f"{number(len(rows), 'picture')} {verb} {words}.", action)
+
+
+def _shortcuts(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
+    if seen.looks is not None:
+        yield from shortcuts(dataset, seen.looks)
+
+
+def _imbalance(dataset: Dataset, _: Seen) -> Iterator[Finding]:
     sizes = _training_sizes(dataset)
     most, least = int(np.argmax(sizes)), int(np.argmin(sizes))
     if sizes[most] > IMBALANCE * sizes[least]:
@@ -135,7 +204,7 @@ def _imbalance(dataset: Dataset, _: Unreadable) -> Iterator[Finding]:
         yield Finding("imbalance", (), note, "Nothing. Read the figures of each class, not accuracy alone.")
 
 
-def _tiny(dataset: Dataset, _: Unreadable) -> Iterator[Finding]:
+def _tiny(dataset: Dataset, _: Seen) -> Iterator[Finding]:
     for label in np.flatnonzero(_training_sizes(dataset) < TINY).tolist():
         rows = [row for row in np.flatnonzero(dataset.labels == label).tolist() if dataset.splits[row] in ("", "train")]
         note = f"{dataset.classes[label]} has {number(len(rows), 'training picture')}; {TINY} or more are advised."
@@ -147,4 +216,6 @@ def _training_sizes(dataset: Dataset) -> np.ndarray:
     return np.bincount(dataset.labels[trained], minlength=len(dataset.classes))
 
 
-CHECKS: tuple[Check, ...] = (_unreadable, _duplicates, _leaks, _two_labels, _imbalance, _tiny)
+CHECKS: tuple[Check, ...] = (
+    _unreadable, _duplicates, _leaks, _two_labels, _near, _odd, _imbalance, _tiny, _shortcuts
+)  # fmt: skip

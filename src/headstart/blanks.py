@@ -14,16 +14,20 @@ from typing import Any
 import numpy as np
 
 from headstart.classifier_file import PLACES, WEIGHTS
-from headstart.compiling import pooled, source_model
+from headstart.compiling import pooled, pooled_by, source_model
 from headstart.files import atomic_path
 
 
-def make_blank(path: str, spec: dict[str, Any], cut: str, *, pooling: str, head: list[dict[str, Any]]) -> None:
-    """Build trunk and head as one plain Keras model, save it, and note where the head's numbers lie in it."""
+def make_blank(path: str, spec: dict[str, Any], cuts: list[list[str]], *, head: list[dict[str, Any]]) -> None:
+    """Build trunk and head as one plain Keras model, save it, and note where the head's numbers lie in it.
+
+    Args:
+        cuts: layer and pooling of each output that the head stands on, side by side in this order.
+    """
     import keras
 
     source = source_model(spec)
-    values = pooled(source.get_layer(cut).output, pooling)
+    values = _side_by_side(source, cuts)
     dense = []
     for number, layer in enumerate(head):
         if layer["dropout"]:
@@ -44,6 +48,17 @@ def make_blank(path: str, spec: dict[str, Any], cut: str, *, pooling: str, head:
             places = _places(archive.read(WEIGHTS), marks)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.writestr(PLACES, json.dumps(places))
+
+
+def _side_by_side(source: Any, cuts: list[list[str]]) -> Any:
+    """The pooled outputs of one layer or of several as one tensor."""
+    import keras
+
+    layers = list(dict.fromkeys(layer for layer, _ in cuts))
+    if len(layers) == 1:
+        return pooled(source.get_layer(layers[0]).output, "+".join(pooling for _, pooling in cuts))
+    parts = [pooled_by(source.get_layer(layer).output, pooling) for layer, pooling in cuts]
+    return keras.layers.Concatenate(name="cuts")(parts)
 
 
 def _places(weights: bytes, marks: list[list[np.ndarray]]) -> list[list[str]]:

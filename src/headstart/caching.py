@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from headstart import ledger
 from headstart.files import cache_folder
 from headstart.store import Store, size_limit
 
@@ -36,7 +37,10 @@ def contents() -> dict[str, Any]:
         entries = _entries(name)
         parts.append({"name": name, "entries": len(entries), "bytes": sum(map(_bytes, entries))})
     total = sum(part["bytes"] for part in parts)
-    return {"folder": str(folder), "bytes": total, "limit": size_limit(), "parts": parts, "spaces": sizes["spaces"]}
+    return {
+        "folder": str(folder), "bytes": total, "limit": size_limit(), "parts": parts, "spaces": sizes["spaces"],
+        "openings": ledger.count(),
+    }  # fmt: skip
 
 
 def prune(limit: int | None = None) -> dict[str, int]:
@@ -53,7 +57,10 @@ def prune(limit: int | None = None) -> dict[str, int]:
 
 
 def clear() -> int:
-    """Drop all of it; returns the bytes that were freed. Only what headstart made is touched."""
+    """Drop all of it but the ledger of openings; returns the bytes that were freed.
+
+    Only what headstart made is touched. A look at a test set cannot be taken back, so `ledger` stays.
+    """
     folder = cache_folder()
     freed = int(contents()["bytes"])
     for name in PARTS:

@@ -1,15 +1,10 @@
 """Which cut and pooling: every candidate is scored on the user's own training pictures, from one cached pass.
 
-The score is the out-of-fold accuracy of a ridge classifier (least squares on centred one-hot targets), in closed form:
-with the hat matrix H of the fit on everything, the predictions of a fold that was held out follow without a refit
-(Allen 1974, the PRESS identity for blocks of rows):
-
-    held-out error of fold f  =  (I − H_ff)⁻¹ (y − H y)_f
-
-So a candidate costs one Cholesky factor a strength, however many folds there are. All candidates are screened so on a
-sample; those within noise of the best are then fitted with the linear head itself on more pictures, cross-validated,
-and the choice is made among these: the smallest of those whose accuracy and loss the pictures cannot tell from the
-best.
+All candidates are screened on a sample by their out-of-fold accuracy under a ridge classifier, in closed form
+(`probes`); those within noise of the best are then fitted with the linear head itself on more pictures,
+cross-validated, and the choice is made among these: the smallest of those whose accuracy and loss the pictures cannot
+tell from the best. Several layers side by side (`multi_layer`) are one more candidate, taken only where it is more
+accurate than the best single one by more than noise.
 """
 
 from __future__ import annotations
@@ -23,9 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from headstart import multi_layer
 from headstart.features import Features
 from headstart.heads import linear
 from headstart.intervals import wilson
+from headstart.probes import neighbours_out_of_fold, ridge_out_of_fold
 from headstart.trunk import Output
 
 SCREEN, SAMPLE = 1_000, 3_000
@@ -39,14 +36,11 @@ Two of accuracy are what the pictures cannot tell apart. Loss speaks of every pi
 sides, so loss decides among those, and of it little is given away for a smaller candidate.
 """
 _SOLVER_NOISE = 2e-4  # nats: fits that are the same in all but rounding differ by so little
-STRENGTHS = (0.003, 0.03, 0.3)
-"""Ridge strengths, as shares of the mean eigenvalue of the features' covariance."""
-_LEAST = 1e-6  # for a cut that says the same of every picture: its eigenvalues are all zero
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One cut with one pooling, and what it was worth.
+    """One cut with one pooling, or several cuts side by side, and what it was worth.
 
     Attributes:
         outputs: the trunk outputs whose features stand side by side.
@@ -54,6 +48,7 @@ class Candidate:
         right: for each picture whether it was right; what paired comparisons are made of.
         losses: for each picture its out-of-fold loss: cross-entropy for a finalist, squared error for the others.
         finalist: whether it was scored with the linear head.
+        neighbours: the share that a vote of nearest neighbours names right; nan where it was not counted.
     """
 
     outputs: tuple[Output, ...]
@@ -63,18 +58,25 @@ class Candidate:
     right: np.ndarray
     losses: np.ndarray
     finalist: bool = False
+    neighbours: float = float("nan")
 
     @property
     def loss(self) -> float:
-        return float(self.losses.mean())
+        return float(self.losses.mean()) if len(self.losses) else float("nan")
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(output.layer for output in self.outputs))
 
     @property
     def layer(self) -> str:
-        return self.outputs[0].layer
+        """Its name; several with `+` between them."""
+        return "+".join(self.layers)
 
     @property
     def pooling(self) -> str:
-        return "+".join(output.pooling for output in self.outputs)
+        """Of each layer: all are pooled alike."""
+        return "+".join(output.pooling for output in self.outputs if output.layer == self.outputs[0].layer)
 
     @property
     def dimensions(self) -> int:
@@ -100,7 +102,7 @@ class Choice:
 
 def choose_cut(
     features: Features, rows: np.ndarray, labels: np.ndarray, *, folds: np.ndarray, pooling: str | None = None,
-    seed: int = 0, progress: Callable[[int, int], None] | None = None,
+    joined: bool = False, seed: int = 0, progress: Callable[[int, int], None] | None = None,
 ) -> Choice:  # fmt: skip
     """Score every cut × pooling of the features and pick one.
 
@@ -110,40 +112,65 @@ def choose_cut(
         labels: their classes, 0 .. C − 1.
         folds: their cross-validation folds.
         pooling: keep to `avg`, `max`, `avg+max` or `flatten`; None tries avg, max and both.
+        joined: all layers of the features are one candidate, side by side.
         seed: draws the sample where there are more than `SAMPLE` rows.
     """
-    groups = _groups(features.outputs, pooling)
+    groups = _joined_groups(features.outputs, pooling) if joined else groups_of(features.outputs, pooling)
     if len(groups) == 1:
-        only = Candidate(groups[0], float("nan"), 0.0, 1.0, np.zeros(0, bool), np.zeros(0))
-        return Choice(only, (only,), 0, "it was the only one asked for")
-    order = np.random.default_rng(seed).permutation(len(rows))
-    screen, sample = np.sort(order[:SCREEN]), np.sort(order[:SAMPLE])
-    with _one_core_each() as run:
-        screened = _screen(features, rows[screen], labels[screen], folds[screen], groups=groups, run=run, tell=progress)
-        classes = int(labels.max()) + 1
-
-        def final(candidate: Candidate) -> Candidate:
-            found = linear.cross_validate(
-                features.matrix(rows[sample], candidate.outputs), labels[sample], folds[sample], classes=classes
-            )
-            chances = found.out_of_fold[np.arange(len(sample)), labels[sample]]
-            right = found.out_of_fold.argmax(axis=1) == labels[sample]
-            return _candidate(candidate.outputs, right, -np.log(np.maximum(chances, 1e-7)), finalist=True)
-
-        finalists = list(run(final, _nearest(screened)))
-    return _pick(finalists, [c for c in screened if c.outputs not in {f.outputs for f in finalists}])
+        return _unscored(groups[0], "it was the only one asked for")
+    if not scorable(labels, folds).any():
+        deepest = [group for group in groups if group[0].layer == features.outputs[-1].layer]
+        return _unscored(deepest[0], "one picture a class leaves none to compare cuts on, and it is the deepest")
+    screen_on, sample = samples(len(rows), seed)
+    with one_core_each() as run:
+        part = (rows[screen_on], labels[screen_on], folds[screen_on])
+        screened, several = screen(features, *part, groups=groups, run=run, tell=progress, several=not joined)
+        first = nearest(screened)[:FINALISTS]
+        if several is not None:
+            first.append(several)
+        whole = (rows[sample], labels[sample], folds[sample])
+        finalists = list(run(lambda candidate: fitted(features, candidate, *whole)[0], first))
+    known = {finalist.outputs for finalist in finalists}
+    return _pick(finalists, [c for c in screened if c.outputs not in known])
 
 
-def _screen(
+def samples(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which of so many rows all candidates are screened on, and which the finalists are fitted on."""
+    order = np.random.default_rng(seed).permutation(count)
+    return np.sort(order[:SCREEN]), np.sort(order[:SAMPLE])
+
+
+def scorable(labels: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """The pictures whose class is in other folds too; of the rest nothing can be said out of fold."""
+    spread = np.array([len(np.unique(folds[labels == label])) > 1 for label in range(int(labels.max()) + 1)])
+    known: np.ndarray = spread[labels]
+    return known
+
+
+def screen(
     features: Features, rows: np.ndarray, labels: np.ndarray, folds: np.ndarray, *,
-    groups: Sequence[tuple[Output, ...]], run: _Map, tell: Callable[[int, int], None] | None,
-) -> list[Candidate]:  # fmt: skip
-    """Single poolings of every layer first; two side by side only where one of them is among the nearest."""
+    groups: Sequence[tuple[Output, ...]], run: Map, tell: Callable[[int, int], None] | None = None,
+    neighbours: bool = False, several: bool = True,
+) -> tuple[list[Candidate], Candidate | None]:  # fmt: skip
+    """Every candidate by the ridge probe, and the layers that are worth more together, if there are such.
+
+    Single poolings of every layer come first; two side by side are tried only where one of them is among the nearest.
+
+    Args:
+        neighbours: count the vote of nearest neighbours too.
+        several: look for layers that are worth more together.
+    """
     block, columns = features.matrix(rows), _columns(features.outputs)
+    known = scorable(labels, folds)
+
+    def part(group: tuple[Output, ...]) -> np.ndarray:
+        return np.concatenate([block[:, columns[output]] for output in group], axis=1)
 
     def score(group: tuple[Output, ...]) -> Candidate:
-        X = np.concatenate([block[:, columns[output]] for output in group], axis=1)
-        return _candidate(group, *ridge_out_of_fold(X, labels, folds))
+        X = part(group)
+        right, losses = ridge_out_of_fold(X, labels, folds)
+        vote = neighbours_out_of_fold(X, labels, folds) if neighbours else float("nan")
+        return _candidate(group, right[known], losses[known], neighbours=vote)
 
     scored: list[Candidate] = []
 
@@ -155,18 +182,59 @@ def _screen(
 
     single = [group for group in groups if len(group) == 1]
     score_all(single)
-    near = {candidate.layer for candidate in _nearest(scored)} if scored else set()
+    near = {candidate.layer for candidate in nearest(scored)[:FINALISTS]} if scored else set()
     score_all([group for group in groups if len(group) > 1 and (not near or group[0].layer in near)])
     if tell is not None and len(scored) < len(groups):
         tell(len(groups), len(groups))
-    return scored
+    best = max(scored, key=_rank)
+    alike = [group for group in groups if Candidate(group, *_NOTHING).pooling == best.pooling]
+    if not several or best.pooling == "flatten" or not known.all():
+        return scored, None
+    parts = {group: part(group) for group in alike}
+    chosen = multi_layer.select(parts, labels, folds, first=best.outputs, run=run)
+    if chosen is None:
+        return scored, None
+    together = score(chosen)
+    gains = not _within(-together.losses, -best.losses, LOSS_ERRORS)
+    return scored, together if gains else None
 
 
-_Map = Callable[[Callable[[Any], Candidate], Iterable[Any]], Iterable[Candidate]]
+def fitted(
+    features: Features, candidate: Candidate, rows: np.ndarray, labels: np.ndarray, folds: np.ndarray
+) -> tuple[Candidate, np.ndarray]:
+    """The candidate as the linear head sees it out of fold, and the probabilities of its answers."""
+    found = linear.cross_validate(
+        features.matrix(rows, candidate.outputs), labels, folds, classes=int(labels.max()) + 1
+    )
+    return judged(candidate, found.out_of_fold, labels, scorable(labels, folds)), found.out_of_fold
+
+
+def judged(candidate: Candidate, out_of_fold: np.ndarray, labels: np.ndarray, known: np.ndarray) -> Candidate:
+    """The candidate with the figures of out-of-fold probabilities, over the pictures that can be scored."""
+    chances = out_of_fold[np.arange(len(labels)), labels][known]
+    right = (out_of_fold.argmax(axis=1) == labels)[known]
+    losses = -np.log(np.maximum(chances, 1e-7))
+    return _candidate(candidate.outputs, right, losses, finalist=True, neighbours=candidate.neighbours)
+
+
+_NOTHING = (float("nan"), 0.0, 1.0, np.zeros(0, bool), np.zeros(0))
+
+
+def unscored(outputs: tuple[Output, ...]) -> Candidate:
+    """A candidate of which nothing is known."""
+    return Candidate(outputs, *_NOTHING)
+
+
+def _unscored(outputs: tuple[Output, ...], why: str) -> Choice:
+    only = unscored(outputs)
+    return Choice(only, (only,), 0, why)
+
+
+Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 
 @contextmanager
-def _one_core_each() -> Iterator[_Map]:
+def one_core_each() -> Iterator[Map]:
     """A map over the cores, one thread of linear algebra each: small problems lose more than they gain by sharing."""
     from threadpoolctl import threadpool_limits
 
@@ -175,24 +243,26 @@ def _one_core_each() -> Iterator[_Map]:
 
 
 def _candidate(
-    outputs: tuple[Output, ...], right: np.ndarray, losses: np.ndarray, *, finalist: bool = False
-) -> Candidate:
+    outputs: tuple[Output, ...], right: np.ndarray, losses: np.ndarray, *, finalist: bool = False,
+    neighbours: float = float("nan"),
+) -> Candidate:  # fmt: skip
     low, high = wilson(int(right.sum()), len(right))
-    return Candidate(outputs, float(right.mean()), low, high, right, losses, finalist)
+    value = float(right.mean()) if len(right) else float("nan")
+    return Candidate(outputs, value, low, high, right, losses, finalist, neighbours)
 
 
-def _nearest(scored: list[Candidate]) -> list[Candidate]:
+def nearest(scored: list[Candidate]) -> list[Candidate]:
     """Those whose distance to the best is within two standard errors, the nearest first."""
     top = max(scored, key=_rank)
     near = [c for c in scored if _within(top.right, c.right, 2)]
-    return sorted(near, key=_rank, reverse=True)[:FINALISTS]
+    return sorted(near, key=_rank, reverse=True)
 
 
 def _rank(candidate: Candidate) -> tuple[float, float]:
     return candidate.accuracy, -candidate.loss
 
 
-def _groups(outputs: Sequence[Output], pooling: str | None) -> list[tuple[Output, ...]]:
+def groups_of(outputs: Sequence[Output], pooling: str | None) -> list[tuple[Output, ...]]:
     by_layer: dict[str, list[Output]] = {}
     for output in outputs:
         by_layer.setdefault(output.layer, []).append(output)
@@ -206,6 +276,15 @@ def _groups(outputs: Sequence[Output], pooling: str | None) -> list[tuple[Output
     return groups
 
 
+def _joined_groups(outputs: Sequence[Output], pooling: str | None) -> list[tuple[Output, ...]]:
+    """All layers side by side, under each pooling."""
+    if pooling is not None:
+        return [tuple(outputs)]
+    poolings = tuple(dict.fromkeys(output.pooling for output in outputs))
+    each = [tuple(output for output in outputs if output.pooling == name) for name in poolings]
+    return [*each, tuple(outputs)] if len(each) > 1 else each
+
+
 def _columns(outputs: Sequence[Output]) -> dict[Output, slice]:
     columns, start = {}, 0
     for output in outputs:
@@ -214,81 +293,23 @@ def _columns(outputs: Sequence[Output]) -> dict[Output, slice]:
     return columns
 
 
-def ridge_out_of_fold(
-    X: np.ndarray, labels: np.ndarray, folds: np.ndarray, strengths: Sequence[float] = STRENGTHS
-) -> tuple[np.ndarray, np.ndarray]:
-    """For each picture whether it was right out of fold, and its squared error, at the best of the strengths.
-
-    Args:
-        X: features, shape (pictures, dimensions), any float type.
-        labels: 0 .. C − 1, shape (pictures,).
-        folds: which fold holds a picture out, shape (pictures,).
-        strengths: ridge penalties, as shares of the mean eigenvalue.
-    """
-    X = np.asarray(X, np.float32)
-    X = X - X.mean(axis=0)
-    deviation = X.std(axis=0)
-    X /= np.where(deviation > 1e-6, deviation, 1)
-    targets = np.eye(int(labels.max()) + 1, dtype=np.float32)[labels]
-    centre = targets.mean(axis=0)
-    targets -= centre
-    residuals = _dual if X.shape[1] > X.shape[0] else _primal
-    members = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
-    scores = []
-    for held_out in residuals(X, targets, members, strengths):
-        right = (targets - held_out + centre).argmax(axis=1) == labels
-        scores.append((right, (held_out**2).sum(axis=1)))
-    return max(scores, key=lambda score: (score[0].mean(), -score[1].mean()))
-
-
-def _primal(
-    X: np.ndarray, targets: np.ndarray, members: Sequence[np.ndarray], strengths: Sequence[float]
-) -> Iterator[np.ndarray]:
-    """Held-out residuals for each strength where there are no more dimensions than pictures."""
-    from scipy.linalg import cho_factor, solve_triangular
-
-    gram = X.T @ X
-    unit = max(np.trace(gram) / len(gram), _LEAST)
-    for strength in strengths:
-        factor, _ = cho_factor(gram + np.eye(len(gram), dtype=np.float32) * strength * unit, lower=True)
-        whitened = solve_triangular(factor, X.T, lower=True, check_finite=False)
-        residual = targets - whitened.T @ (whitened @ targets)
-        held_out = np.empty_like(targets)
-        for rows in members:
-            part = whitened[:, rows]
-            held_out[rows] = np.linalg.solve(np.eye(len(rows), dtype=np.float32) - part.T @ part, residual[rows])
-        yield held_out
-
-
-def _dual(
-    X: np.ndarray, targets: np.ndarray, members: Sequence[np.ndarray], strengths: Sequence[float]
-) -> Iterator[np.ndarray]:
-    """The same from the pictures' inner products, where there are more dimensions than pictures.
-
-    There I − H is the inverse of the shifted kernel times the shift, which cancels.
-    """
-    from scipy.linalg import cho_factor, cho_solve
-
-    kernel = X @ X.T
-    unit = max(np.trace(kernel) / len(kernel), _LEAST)
-    identity = np.eye(len(kernel), dtype=np.float32)
-    for strength in strengths:
-        inverse = cho_solve(cho_factor(kernel + identity * strength * unit, lower=True), identity, check_finite=False)
-        residual = inverse @ targets
-        held_out = np.empty_like(targets)
-        for rows in members:
-            held_out[rows] = np.linalg.solve(inverse[np.ix_(rows, rows)], residual[rows])
-        yield held_out
-
-
 def _pick(finalists: list[Candidate], others: list[Candidate]) -> Choice:
-    """The smallest of the finalists that the pictures cannot tell from the best of them."""
-    accurate = max(finalists, key=_rank)
-    level = [c for c in finalists if _within(accurate.right, c.right, ACCURACY_ERRORS)]
+    """The smallest of the finalists that the pictures cannot tell from the best of them.
+
+    Layers side by side are a larger model that is harder to reason about, so they have to be the more accurate by more
+    than noise.
+    """
+    single = [c for c in finalists if len(c.layers) == 1] or finalists
+    accurate = max(single, key=_rank)
+    level = [c for c in single if _within(accurate.right, c.right, ACCURACY_ERRORS)]
     best = min(level, key=lambda c: c.loss)
     level = [c for c in level if _within(-best.losses, -c.losses, LOSS_ERRORS)]
     chosen = min(level, key=lambda c: (c.dimensions, c.loss))
     candidates = (*sorted(finalists, key=_rank, reverse=True), *sorted(others, key=_rank, reverse=True))
+    together = max((c for c in finalists if len(c.layers) > 1), key=_rank, default=None)
+    if together is not None and not _within(together.right, accurate.right, ACCURACY_ERRORS):
+        why = f"{len(together.layers)} layers side by side were more accurate than the best of them by more than noise"
+        return Choice(together, candidates, len(together.right), why)
     if chosen is best:
         why = "it was the best out of fold"
         if len(level) > 1:

@@ -5,28 +5,32 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 
-from headstart import classifier_file
+from headstart import classifier_file, explanation, rejection, sealed
 from headstart.dataset import Dataset
-from headstart.errors import ModelFileError, PhotosError, near
-from headstart.evaluate import Evaluation, score
+from headstart.errors import InputError, ModelFileError, PhotosError, PictureError, near
+from headstart.evaluate import Evaluation
+from headstart.explanation import Explanation
 from headstart.features import Features, Progress, extract
 from headstart.files import why_not_writable
 from headstart.heads import Layer, apply
 from headstart.previews import figure
+from headstart.rejection import Rejection
 from headstart.splitting import final_split
 from headstart.store import Store
-from headstart.trunk import Output, Trunk, prepare_classifier
+from headstart.trunk import Output, Trunk, prepare_classifier, prepare_places
 from headstart.worker import building_backend, lazy
 
 AT_ONCE = 2048
 """Pictures that `predict` reads ahead of what it has answered."""
+
+EXPLAINED_AT_ONCE = 256
 
 SHOWN = 10
 """Classes whose probability a notebook shows."""
@@ -41,7 +45,7 @@ class Prediction:
         label: the most probable class; None where the picture cannot be read.
         probability: of that class, 0 to 1.
         probabilities: of every class, by name.
-        known: whether the picture looks like any of the classes; None while the model has no rule for that.
+        known: whether the picture looks like any that the model was trained on; None where it has no rule for that.
         error: why the picture cannot be read, else None.
     """
 
@@ -67,6 +71,7 @@ class Prediction:
         order = sorted(self.probabilities.items(), key=lambda item: -item[1])
         rows = "".join(f"<tr><td>{escape(name)}</td><td>{share:.3f}</td></tr>" for name, share in order[:SHOWN])
         rest = f"<div>and {len(order) - SHOWN:,} classes more</div>" if len(order) > SHOWN else ""
+        rest += "<div><b>it looks like none of these</b></div>" if self.known is False else ""
         table = f"<table><thead><tr><th>class</th><th>probability</th></tr></thead><tbody>{rows}</tbody></table>"
         style = "display:flex;gap:16px;align-items:flex-start"
         return f'<div style="{style}">{figure(Path(self.file), Path(self.file).name)}<div>{table}{rest}</div></div>'
@@ -82,6 +87,7 @@ class Classifier:
         outputs: the outputs that the head stands on.
         layers: the head.
         facts: what `headstart.json` in the saved file holds.
+        rejection: what finds pictures that are of none of the classes; None where there were too few pictures for it.
 
     Example:
         >>> flowers = Classifier.load("flowers.keras")           # doctest: +SKIP
@@ -96,6 +102,7 @@ class Classifier:
     facts: Mapping[str, Any] = field(repr=False)
     blank: Future[Path] | None = field(default=None, repr=False)
     path: Path | None = None
+    rejection: Rejection | None = field(default=None, repr=False)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Classifier:
@@ -106,6 +113,7 @@ class Classifier:
         """
         path = Path(path)
         facts = classifier_file.read_facts(path)
+        rule = rejection.of_member(facts.get("rejection"), classifier_file.read_member(path, rejection.MEMBER))
         height, width = facts["image_size"]
         with lazy(building_backend()) as worker:
             trunk = prepare_classifier(path, (height, width), worker).result()
@@ -115,12 +123,22 @@ class Classifier:
                 f"{path} names {len(facts['classes'])} classes, but its last layer has {layers[-1].bias.size} units;"
                 " the file is damaged"
             )
-        return cls(tuple(facts["classes"]), trunk, trunk.outputs, layers, facts, None, path)
+        if rule is not None and rule.dimensions != len(layers[0].kernel):
+            raise ModelFileError(
+                f"`rejection` in {path} is for {rule.dimensions} features, and the head takes {len(layers[0].kernel)};"
+                " the file is damaged"
+            )
+        return cls(tuple(facts["classes"]), trunk, trunk.outputs, layers, facts, None, path, rule)
 
     @property
     def image_size(self) -> tuple[int, int]:
         """(height, width) that pictures are brought to."""
         return self.trunk.image_size
+
+    @property
+    def name(self) -> str:
+        """A digest of what it computes: the same before it is saved and after it is loaded."""
+        return sealed.model_name(self.layers, [output.fingerprint for output in self.outputs])
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the classifier as one `.keras` file, whole or not at all.
@@ -131,7 +149,8 @@ class Classifier:
         path = check_target(path)
         if self.blank is None:
             raise ModelFileError(f"this classifier was read from {self.path}; copy that file in place of saving it")
-        classifier_file.fill(self.blank.result(), self.layers, self.facts, path)
+        extra = {rejection.MEMBER: self.rejection.numbers()} if self.rejection is not None else None
+        classifier_file.fill(self.blank.result(), self.layers, self.facts, path, extra=extra)
         return path
 
     def probabilities(self, features: Features, rows: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -162,7 +181,9 @@ class Classifier:
         # No store: its rows are rounded, and an answer must not depend on whether a picture was seen before.
         features = extract(unlabelled(files), self.trunk, None, progress=progress)
         good = [row for row in range(len(files)) if row not in features.bad]
-        table = dict(zip(good, self.probabilities(features, good), strict=True)) if good else {}
+        seen = features.matrix(good, self.outputs) if good else np.zeros((0, 0))
+        table = dict(zip(good, apply(self.layers, seen), strict=True)) if good else {}
+        known = dict(zip(good, self.rejection.known(seen), strict=True)) if good and self.rejection is not None else {}
         for row, file in enumerate(files):
             if row in features.bad:
                 yield Prediction(file, error=features.bad[row])
@@ -170,12 +191,65 @@ class Classifier:
             values = table[row]
             best = int(values.argmax())
             by_name = {name: float(value) for name, value in zip(self.class_names, values, strict=True)}
-            yield Prediction(file, self.class_names[best], float(values[best]), by_name)
+            fits = bool(known[row]) if row in known else None
+            yield Prediction(file, self.class_names[best], float(values[best]), by_name, fits)
+
+    def explain(self, picture: str | os.PathLike[str], label: str | None = None) -> Explanation:
+        """Where in a picture its answer comes from, or what in it speaks for another class.
+
+        The network is compiled once more the first time, which takes seconds, and found compiled afterwards.
+
+        Args:
+            picture: a picture file.
+            label: the class to explain; the predicted one where nothing is given.
+
+        Raises:
+            PictureError: the picture cannot be read; InputError: there is no such class; SourceError: the network was
+                cut where nothing has a place any more.
+
+        Example:
+            >>> found = flowers.explain("tulip.jpg")                 # doctest: +SKIP
+            >>> found.save("tulip.explained.jpg")                    # doctest: +SKIP
+        """
+        prediction = self.predict(os.fspath(picture))
+        if label is not None:
+            if label not in self.class_names:
+                known = ", ".join(self.class_names[:8])
+                raise InputError(f"there is no class {label!r}; the model has {known}.{near(label, self.class_names)}")
+            prediction = replace(prediction, label=label)
+        told, found = next(self.explain_each([prediction]))
+        if found is None:
+            raise PictureError(f"{told.file}: {told.error}")
+        return found
+
+    def explain_each(self, predictions: Iterable[Prediction]) -> Iterator[tuple[Prediction, Explanation | None]]:
+        """Each prediction with the explanation of its label; None where its picture cannot be read."""
+        waiting = iter(predictions)
+        while some := list(islice(waiting, EXPLAINED_AT_ONCE)):
+            good = [prediction for prediction in some if prediction.label is not None]
+            answers = [self.class_names.index(str(prediction.label)) for prediction in good]
+            files = unlabelled([prediction.file for prediction in good])
+            found = iter(explanation.explain(self._places(), files, self.layers, answers=answers) if good else ())
+            for prediction in some:
+                evidence = next(found) if prediction.label is not None else str(prediction.error)
+                if isinstance(evidence, str):
+                    yield Prediction(prediction.file, error=evidence), None
+                    continue
+                label = str(prediction.label)
+                yield prediction, Explanation(prediction.file, label, evidence, prediction.probabilities.get(label))
+
+    def _places(self) -> Trunk:
+        """This network up to the pooling, compiled where that was not done before."""
+        path = self.blank.result() if self.blank is not None else self.path
+        with lazy(building_backend()) as worker:
+            return prepare_places(
+                self.outputs, self.image_size, worker, path=str(path), ours=self.blank is not None
+            ).result()
 
     def evaluate(
         self, photos: str | os.PathLike[str] | Dataset, *, split: str | None = None, progress: Progress | None = None
     ) -> Evaluation:
-        """Figures on labelled pictures.
+        """Figures on labelled pictures. The look at them is noted (`headstart.ledger`).
 
         Args:
             photos: any form of PHOTOS; classes are matched by name.
@@ -193,7 +267,11 @@ class Classifier:
             if not len(good):
                 raise PhotosError(f"none of the {len(chosen)} pictures can be read")
             probabilities = self.probabilities(features, good)
-        return score(probabilities, labels[good], self.class_names, split=name, rows=rows[good])
+        digests = [chosen.digests[row] for row in good] if chosen.digests is not None else []
+        return sealed.measure(
+            probabilities, labels[good], self.class_names, split=name, rows=rows[good], digests=digests,
+            facts=self.facts, model=self.name,
+        )  # fmt: skip
 
 
 def check_target(path: str | os.PathLike[str]) -> Path:

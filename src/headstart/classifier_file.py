@@ -66,14 +66,21 @@ def blank(
             future.set_exception(error)
 
     worker.submit(
-        "blanks:make_blank", path=str(path), spec=spec.for_worker(), cut=outputs[0].layer,
-        pooling="+".join(output.pooling for output in outputs), head=list(shape),
+        "blanks:make_blank", path=str(path), spec=spec.for_worker(),
+        cuts=[[output.layer, output.pooling] for output in outputs], head=list(shape),
     ).add_done_callback(finish)  # fmt: skip
     return future
 
 
-def fill(blank_path: Path, layers: Sequence[Layer], facts: Mapping[str, Any], target: str | Path) -> None:
-    """Write a classifier file: the blank with a head's numbers and the facts, whole or not at all."""
+def fill(
+    blank_path: Path, layers: Sequence[Layer], facts: Mapping[str, Any], target: str | Path, *,
+    extra: Mapping[str, bytes] | None = None,
+) -> None:  # fmt: skip
+    """Write a classifier file: the blank with a head's numbers and the facts, whole or not at all.
+
+    Args:
+        extra: further members by name, which Keras passes over.
+    """
     import h5py
 
     with zipfile.ZipFile(blank_path) as archive:
@@ -86,6 +93,7 @@ def fill(blank_path: Path, layers: Sequence[Layer], facts: Mapping[str, Any], ta
             store[place[1]][...] = layer.bias
     members[WEIGHTS] = weights.getvalue()
     members[MEMBER] = json.dumps(facts, indent=1, ensure_ascii=False).encode()
+    members |= extra or {}
     with atomic_path(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for name, data in members.items():
             archive.writestr(name, data)
@@ -120,6 +128,25 @@ def read_facts(path: str | Path) -> dict[str, Any]:
     return dict(facts)
 
 
+def read_member(path: str | Path, name: str) -> bytes | None:
+    """The bytes of a further member of a file whose facts were read; None where there is none.
+
+    Raises:
+        ModelFileError: it is larger than such members are, or damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if name not in archive.namelist():
+                return None
+            if archive.getinfo(name).file_size > MAX_MEMBER_BYTES:
+                raise ModelFileError(f"{name} in {path} is larger than {MAX_MEMBER_BYTES >> 20} MiB")
+            return archive.read(name)
+    except ModelFileError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
+        raise ModelFileError(f"{path} is no whole .keras file: {error}") from error
+
+
 def _check_facts(path: Path, facts: Any) -> None:
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         found = facts.get("format") if isinstance(facts, dict) else None
@@ -137,15 +164,19 @@ def _check_facts(path: Path, facts: Any) -> None:
 # ---- in a worker --------------------------------------------------------------------------------------------------
 
 
-def load_keras(path: str) -> keras.Model:
+def load_keras(path: str, *, ours: bool = False) -> keras.Model:
     """A `.keras` file opened as hostile: safe mode on, built-in layers alone.
+
+    Args:
+        ours: it is a blank in the cache, which has no facts yet.
 
     Raises:
         ModelFileError: Keras does not open it.
     """
     import keras
 
-    read_facts(path)
+    if not ours:
+        read_facts(path)
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises nearly anything on a damaged archive

@@ -78,16 +78,17 @@ def compile_source(
     for name in names:
         _blocks.layer_or_near(model, name, pattern)
         tensor = model.get_layer(name).output
+        parameters = keras.Model(model.inputs, tensor).count_params()
         for pooling in poolings:
-            feature = _anonymous(tensor, pooling)
+            feature = pooled_by(tensor, pooling)
             _check_width(name, pooling, tensor, feature)
             tensors.append(feature)
             outputs.append({"layer": name, "pooling": pooling, "shape": list(tensor.shape[1:]),
-                            "dimensions": int(feature.shape[1])})  # fmt: skip
+                            "dimensions": int(feature.shape[1]), "parameters": parameters})  # fmt: skip
     trunk = keras.Model(model.inputs, tensors)
     for output, fingerprint in zip(outputs, fingerprints(trunk), strict=True):
         output["fingerprint"] = fingerprint
-    return _write(folder, trunk, {"source": spec["name"], "outputs": outputs}, engine)
+    return write_trunk(folder, trunk, {"source": spec["name"], "outputs": outputs}, engine)
 
 
 def compile_classifier(folder: str, path: str, engine: str) -> dict[str, Any]:
@@ -113,10 +114,10 @@ def compile_classifier(folder: str, path: str, engine: str) -> dict[str, Any]:
     def with_head(target: Path) -> None:
         np.savez(target / "head.npz", **arrays)
 
-    return _write(folder, trunk, facts, engine, with_head)
+    return write_trunk(folder, trunk, facts, engine, with_head)
 
 
-def _anonymous(tensor: Any, pooling: str) -> Any:
+def pooled_by(tensor: Any, pooling: str) -> Any:
     """Pooled, without a name of its own: many cuts of one model need many pooling layers."""
     from keras import layers
 
@@ -180,7 +181,15 @@ def _free_the_batch(path: Path) -> None:
         ) from error
 
 
-def _write(folder: str, trunk: keras.Model, facts: dict[str, Any], engine: str, extra: Any = None) -> dict[str, Any]:
+def write_trunk(
+    folder: str, trunk: keras.Model, facts: dict[str, Any], engine: str, extra: Any = None
+) -> dict[str, Any]:
+    """Leave a network in `folder` for `engine`, with `trunk.json`; returns what was written there.
+
+    Args:
+        facts: `source` and `outputs`, and whatever else is to be kept.
+        extra: called with the folder, for further files.
+    """
     import keras
 
     facts["image_size"] = list(trunk.inputs[0].shape[1:3])

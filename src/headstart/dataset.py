@@ -48,6 +48,7 @@ class Dataset:
         splits: text of shape (pictures,): "train", "validation", "test", "left out", or "" before splitting.
         groups: which pictures belong together, "" for one on its own; None where nothing is said.
         digests: SHA-256 of each file's bytes, b"" where it cannot be read; None before `digested`.
+        alike: equal names for pictures that were seen to be nearly the same, "" for one on its own; None before a look.
         findings: what was noticed while the pictures were listed and split.
         skipped: candidates that were left out of `files`: missing, or of a format that cannot be read.
         ignored: how many other files were passed over.
@@ -69,13 +70,14 @@ class Dataset:
     findings: tuple[Finding, ...] = ()
     skipped: tuple[str, ...] = ()
     ignored: int = field(default=0)
+    alike: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for name, kind in (("labels", np.int32), ("splits", np.dtype("<U10"))):
             array = np.asarray(getattr(self, name), kind).view()
             array.flags.writeable = False
             object.__setattr__(self, name, array)
-        given = (self.labels, self.names, self.splits, self.groups, self.digests)
+        given = (self.labels, self.names, self.splits, self.groups, self.digests, self.alike)
         lengths = {len(self.files), *(len(column) for column in given if column is not None)}
         if len(lengths) > 1:
             raise PhotosError(f"every column needs one entry a picture; received lengths {sorted(lengths)}")
@@ -180,6 +182,7 @@ class Dataset:
             splits=self.splits[rows],
             groups=None if self.groups is None else _pick(self.groups, rows),
             digests=None if self.digests is None else _pick(self.digests, rows),
+            alike=None if self.alike is None else _pick(self.alike, rows),
         )
 
     def split_indices(self, name: str, *, unknown: bool = False) -> np.ndarray:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from headstart.errors import PhotosError
+
 Kind = Literal[
     "unreadable", "odd", "duplicate", "near_duplicate", "leak", "two_labels",
     "suspect_label", "class_mismatch", "imbalance", "shortcut",
@@ -40,6 +42,21 @@ def counts(findings: Iterable[Finding]) -> dict[str, int]:
     {'leak': 2}
     """
     return dict(Counter(finding.kind for finding in findings))
+
+
+def refuse(findings: Iterable[Finding]) -> None:
+    """For `--strict`: nothing may be found.
+
+    Raises:
+        PhotosError: something was.
+    """
+    found = list(findings)
+    if found:
+        kinds = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts(found).items())
+        raise PhotosError(
+            f"{kinds}: with --strict nothing may be found. For example: {found[0].note}\n"
+            "See all of it with headstart check, put it right, or leave --strict out."
+        )
 
 
 class Findings(tuple[Finding, ...]):

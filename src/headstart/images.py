@@ -267,17 +267,40 @@ def thumbnail_jpeg(path: str | os.PathLike[str], longest: int = 160, quality: in
     Raises:
         PictureError: as `read`.
     """
+    data = file_bytes(path)
+    with _plainly(kind := _kind(data)):
+        small = _upright(data, _opened(data, kind, MAX_PIXELS), _within(longest), MAX_PIXELS)
+    small.info.clear()  # Pillow would write the original's comment
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=quality, optimize=True)
+    return file.getvalue()
+
+
+def whole(path: str | os.PathLike[str], longest: int) -> NDArray[np.uint8]:
+    """A picture file upright and in its own proportions, to draw on; its longer side has `longest` pixels at most.
+
+    Raises:
+        PictureError: as `read`.
+    """
+    data = file_bytes(path)
+    with _plainly(kind := _kind(data)):
+        return np.array(_upright(data, _opened(data, kind, MAX_PIXELS), _within(longest), MAX_PIXELS))
+
+
+def _within(longest: int) -> Callable[[int, int], tuple[int, int]]:
+    """(width, height) scaled down so that neither is above `longest`."""
 
     def fit(width: int, height: int) -> tuple[int, int]:
         scale = min(1.0, longest / max(width, height))
         return max(1, round(width * scale)), max(1, round(height * scale))
 
-    data = file_bytes(path)
-    with _plainly(kind := _kind(data)):
-        small = _upright(data, _opened(data, kind, MAX_PIXELS), fit, MAX_PIXELS)
-    small.info.clear()  # Pillow would write the original's comment
+    return fit
+
+
+def array_png(pixels: NDArray[np.uint8]) -> bytes:
+    """A PNG of an array of (height, width, 3), 0 to 255."""
     file = io.BytesIO()
-    small.save(file, "JPEG", quality=quality, optimize=True)
+    Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
 
 

@@ -18,14 +18,15 @@ class Recipe:
     """What to do, or, in a saved model, what was done.
 
     Attributes:
-        source: name of the source, or the path of a `.keras` file.
+        source: name of the source, the path of a `.keras` file, or `auto`: the one that a ranking of those that are
+            here recommends.
         weights: `imagenet`, `random` or the path of a weight file.
         image_size: (height, width) in pixels; None for the source's own.
         preprocessing: `source` scales pixels as the source was trained on them; `unit` divides them by 255, as many
             tutorials do for any source.
-        cut: name of a layer, or `auto`.
+        cut: name of a layer, several with `+` between them (side by side), or `auto`.
         pooling: `avg`, `max`, `avg+max`, `flatten`, or `auto`.
-        head: name of a head.
+        head: name of a head, or `auto`: the linear one, or, where pictures are few, the better of it and the prototype.
         head_options: what the head is told, such as `layers` and `epochs` of the dense one.
         augment: `none`, the name of a preset, or a mapping of parameters: see `headstart.augment`.
         views: how an augmented picture is seen: `live` draws a view for each epoch and runs the trunk again; a number,
@@ -44,7 +45,7 @@ class Recipe:
     preprocessing: str = "source"
     cut: str = AUTO
     pooling: str = AUTO
-    head: str = "linear"
+    head: str = AUTO
     head_options: Mapping[str, Any] = field(default_factory=dict)
     augment: str | Mapping[str, Any] = "none"
     views: int | str = AUTO

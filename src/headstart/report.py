@@ -30,6 +30,8 @@ from headstart.report_parts import (
     NamedHistory,
     Picture,
     Rate,
+    Reliability,
+    Reliable,
     Report,
     Seconds,
     Snippet,
@@ -43,8 +45,9 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 __all__ = [
-    "Cache", "Choice", "ClassRow", "Figure", "Images", "Mistake", "NamedHistory", "Picture", "Rate", "Report",
-    "Seconds", "Snippet", "SourceFacts", "Start", "Strength", "curves_svg", "render", "snippets", "write",
+    "Cache", "Choice", "ClassRow", "Figure", "Images", "Mistake", "NamedHistory", "Picture", "Rate", "Reliability",
+    "Reliable", "Report", "Seconds", "Snippet", "SourceFacts", "Start", "Strength", "curves_svg", "render", "snippets",
+    "write",
 ]  # fmt: skip
 
 
@@ -79,14 +82,16 @@ def _environment() -> Environment:
     )  # fmt: skip
     limits = {key: value for key, value in vars(report_view).items() if key.isupper() and isinstance(value, int)}
     page.globals.update(limits, WIDTH=charts.WIDTH, HEIGHT=charts.HEIGHT, LEFT=charts.LEFT, RIGHT=charts.RIGHT,
-                        TOP=charts.TOP, BOTTOM=charts.BOTTOM)  # fmt: skip
+                        TOP=charts.TOP, BOTTOM=charts.BOTTOM,
+                        SQUARE=charts.SQUARE)  # fmt: skip
     return page
 
 
 def prepare() -> None:
     """Compile the page's template, for whoever has a moment before the report is due."""
     page = _environment()
-    for name in ("report.js", "report.html", "report.css", "report_charts.html", "curves.svg"):
+    parts = ("report_charts.html", "report_head_start.html")
+    for name in ("report.js", "report.html", "report.css", *parts, "curves.svg"):
         page.get_template(name)
 
 

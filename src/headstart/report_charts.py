@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 WIDTH, HEIGHT = 380, 236  # of a line chart, in SVG units; near to one pixel each on a phone
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 12, 46
+SQUARE = 320  # both sides of the chart of probability against what was right
 POINTS, DOTS = 400, 40  # more points than this are thinned out; more dots than this are not drawn
 TAG_APART = 12
 
@@ -99,6 +100,8 @@ class Curve:
         colour: 1, 2 or 3, for `.c1` to `.c3` of the style sheet.
         dash: an SVG dash pattern; empty for an unbroken line.
         tag: a letter for its end; a tagged line has no dots, since several runs are drawn together.
+        low, high: ends of an interval around each of the values, drawn as a band; empty for none.
+        start: the place among the x values at which it begins.
     """
 
     name: str
@@ -106,16 +109,20 @@ class Curve:
     colour: int = 1
     dash: str = ""
     tag: str = ""
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+    start: int = 0
 
 
 @dataclass(frozen=True)
 class Line:
-    """A curve in its place: unbroken stretches as SVG `points`, the dots on them, and where the letter goes."""
+    """A curve in its place: unbroken stretches as SVG `points`, the dots on them, its band, where the letter goes."""
 
     curve: Curve
     stretches: tuple[str, ...]
     dots: tuple[tuple[float, float], ...]
     tag_at: tuple[float, float] | None = None
+    band: str = ""
 
 
 @dataclass(frozen=True)
@@ -173,6 +180,73 @@ def _spread(lines: Sequence[Line]) -> tuple[Line, ...]:
     return tuple(moved)
 
 
+@dataclass(frozen=True)
+class Dot:
+    """Answers of about equal probability in their place; `low` and `high` are the ends of the upright line."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+    width: float
+    title: str
+
+
+@dataclass(frozen=True)
+class Reliable:
+    """A square of probability against what was right, both from 0 to 1: the diagonal, dots, and bars of how many."""
+
+    ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    after: tuple[Dot, ...]
+    before: tuple[Dot, ...]
+    start: tuple[float, float]
+    end: tuple[float, float]
+
+
+def reliability(
+    after: Sequence[tuple[float, float, float, float, int]],
+    before: Sequence[tuple[float, float, float, float, int]] = (),
+) -> Reliable:
+    """Places for (mean probability, share right, low, high, how many) of each bin; larger bins have larger dots.
+
+    >>> dot = reliability([(0.5, 0.25, 0.0, 1.0, 40)]).after[0]
+    >>> dot.x, dot.y, (dot.low, dot.high)
+    (179.0, 208.5, (274.0, 12.0))
+    """
+    to_x, to_y = Scale(0, 1, LEFT, SQUARE - RIGHT), Scale(0, 1, SQUARE - BOTTOM, TOP)
+    largest = max((row[4] for row in (*after, *before)), default=1)
+
+    def dots(rows: Sequence[tuple[float, float, float, float, int]]) -> tuple[Dot, ...]:
+        return tuple(
+            Dot(
+                to_x(probability), to_y(right), to_y(low), to_y(high), round(3 + 5 * (count / largest) ** 0.5, 2),
+                f"{count:,} answer{'s' if count != 1 else ''} of mean probability {probability:.1%}: {right:.1%} right,"
+                f" 95 % interval {low:.1%} to {high:.1%}",
+            )
+            for probability, right, low, high, count in rows
+        )  # fmt: skip
+
+    marks = [(value, f"{value * 100:g}") for value in (0, 0.25, 0.5, 0.75, 1)]
+    return Reliable(
+        tuple((to_x(v), text) for v, text in marks), tuple((to_y(v), text) for v, text in marks), dots(after),
+        dots(before), (to_x(0), to_y(0)), (to_x(1), to_y(1)),
+    )  # fmt: skip
+
+
+def _band(curve: Curve, xs: Sequence[float], to_x: Scale, to_y: Scale) -> str:
+    """The outline of the interval around a curve, as SVG `points`; empty where there is none."""
+    ends = [
+        (to_x(x), to_y(low), to_y(high))
+        for x, low, high in zip(xs[curve.start :], curve.low, curve.high, strict=False)
+        if math.isfinite(low) and math.isfinite(high)
+    ]
+    if len(ends) < 2:
+        return ""
+    upper, lower = [(x, high) for x, _, high in ends], [(x, low) for x, low, _ in reversed(ends)]
+    return " ".join(f"{x},{y}" for x, y in upper + lower)
+
+
 def plot(
     title: str,
     x: Sequence[float],
@@ -184,17 +258,23 @@ def plot(
     log: bool = False,
     mark: float | None = None,
     mark_label: str = "",
+    x_marks: Sequence[float] = (),
 ) -> Plot | None:
     """A line chart of `curves` over `x` (ascending), or None where no number in them is finite.
 
     A curve may be shorter than `x`. Values that are not finite break a line, and the chart's note says so. With
     `rate`, values are shares from 0 to 1 and are labelled in per cent; with `log`, `x` is drawn by its power of ten.
+    With `x_marks` the axis ends with `x`, and these of its values are written below it.
     """
     finite = [v for curve in curves for v in curve.values if math.isfinite(v)]
     if not finite or not x:
         return None
     xs = [math.log10(v) for v in x] if log else list(x)
     to_x, x_ticks = _x_axis(xs[0], xs[-1], log)
+    if x_marks and xs[-1] > xs[0]:
+        to_x = Scale(xs[0], xs[-1], LEFT + 14, WIDTH - RIGHT - 14)
+        x_ticks = tuple((to_x(math.log10(v) if log else v), f"{v:,.0f}") for v in x_marks)
+    finite += [v for curve in curves for v in (*curve.low, *curve.high) if math.isfinite(v)]
     numbers = rate_ticks(finite) if rate else ticks(min(finite), max(finite))
     to_y = Scale(numbers[0], numbers[-1], HEIGHT - BOTTOM, TOP)
     every = math.ceil(len(xs) / POINTS)
@@ -202,9 +282,10 @@ def plot(
     for curve in curves:
         if not len(curve.values):
             continue
-        pairs = list(zip(xs, curve.values, strict=False))
+        pairs = list(zip(xs[curve.start :], curve.values, strict=False))
         pairs = pairs[::every] if (len(pairs) - 1) % every == 0 else [*pairs[::every], pairs[-1]]
-        lines.append(_line(curve, [(to_x(a), to_y(b) if math.isfinite(b) else None) for a, b in pairs]))
+        drawn = _line(curve, [(to_x(a), to_y(b) if math.isfinite(b) else None) for a, b in pairs])
+        lines.append(replace(drawn, band=_band(curve, xs, to_x, to_y)))
     lost = sum(not math.isfinite(v) for curve in curves for v in curve.values)
     note = f"{lost} of the values {'was' if lost == 1 else 'were'} not a number and cannot be drawn." if lost else ""
     at = None if mark is None else to_x(math.log10(mark) if log else mark)

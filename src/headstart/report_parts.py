@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headstart.findings import Finding
+from headstart.head_start import HeadStart
+
+if TYPE_CHECKING:
+    from headstart.learning_curve import LearningCurve
 
 
 @dataclass(frozen=True)
@@ -104,24 +108,59 @@ class Strength:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """Precision, recall and F1 (0 to 1) of one class over its `n` pictures; NaN where one is undefined."""
+    """Precision, recall and F1 (0 to 1) of one class over its `n` pictures; NaN where one is undefined.
+
+    The intervals are those of precision and recall, where they are known.
+    """
 
     name: str
     precision: float
     recall: float
     f1: float
     n: int
+    precision_interval: tuple[float, float] | None = None
+    recall_interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A picture that the classifier got wrong, with the probability (0 to 1) that it gave to its answer."""
+    """A picture that the classifier got wrong, with the probability (0 to 1) that it gave to its answer.
+
+    `map_jpeg` shows in the same proportions which places spoke for the answer; None where that is not known.
+    """
 
     file: str
     thumbnail_jpeg: bytes
     truth: str
     predicted: str
     probability: float
+    map_jpeg: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Reliable:
+    """Answers of about equal probability: their mean, the share that was right with its 95 % interval, how many."""
+
+    probability: float
+    right: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Whether probabilities mean what they say, on pictures that decided nothing.
+
+    Attributes:
+        after: the answers of the classifier as it is saved, by probability.
+        before: the same before a temperature was applied; empty where none was.
+        words: what was found and done.
+    """
+
+    after: tuple[Reliable, ...]
+    before: tuple[Reliable, ...] = ()
+    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -160,14 +199,18 @@ class Report:
         notes: sentences that a reader should see before the figures.
         views: one picture as it is and as augmentation makes it, the clean one first; labels say which is which.
         views_words: what was done to it.
+        ranking: an SVG of accuracy against the cost of prediction, where sources were ranked; shown as it is.
         history: a Keras history: `accuracy`, `loss`, `val_accuracy`, `val_loss`, one number an epoch.
         reading: what the curves of `history` say.
         name: what this run is called where `others` are drawn with it.
         others: further runs, drawn on the same charts.
         tuned_from: the epoch (from 1) at which fine-tuning began, where `history` holds both phases.
         confusion: rows are the true classes, columns the answers, both in the order of `classes`.
+        reliability: how probabilities compare with what was right.
         thumbnails: small JPEGs for files that `findings` name.
         skipped: (file, reason) of the pictures that were left out.
+        learning_curve: accuracy with fewer training pictures, and what more of them would bring.
+        head_start: what the reuse gained over training from scratch.
         how_to_load: code to copy; where empty and `model_path` is given, `snippets` fills it.
 
     Raises:
@@ -192,6 +235,7 @@ class Report:
     views: tuple[Picture, ...] = ()
     views_words: str = ""
     choices: tuple[Choice, ...] = ()
+    ranking: str = ""
     history: Mapping[str, Sequence[float]] | None = None
     reading: str = ""
     name: str = "this run"
@@ -201,6 +245,7 @@ class Report:
     per_class: tuple[ClassRow, ...] = ()
     confusion: tuple[tuple[int, ...], ...] = ()
     mistakes: tuple[Mistake, ...] | None = None
+    reliability: Reliability | None = None
     findings: tuple[Finding, ...] | None = None
     thumbnails: Mapping[str, bytes] = field(default_factory=dict)
     skipped: tuple[tuple[str, str], ...] = ()
@@ -208,6 +253,8 @@ class Report:
     cache: Cache | None = None
     recipe: Mapping[str, Any] | None = None
     provenance: Mapping[str, Any] | None = None
+    learning_curve: LearningCurve | None = None
+    head_start: HeadStart | None = None
     model_path: str = ""
     how_to_load: tuple[Snippet, ...] = ()
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from headstart import report_charts as charts
+from headstart import report_head_start
 from headstart.findings import Finding
 from headstart.report_parts import Choice, Report, Seconds, Snippet
 from headstart.report_words import shown
 
 SAMPLES, MISTAKES, CHOICES_DRAWN, CHOICES_LISTED = 9, 24, 12, 60  # a page stays small however large the run was
-FINDINGS_OF_A_KIND, FILES_OF_A_FINDING, FINDING_THUMBNAILS, SKIPPED = 12, 6, 24, 20
+FINDINGS_OF_A_KIND, FILES_OF_A_FINDING, FINDING_THUMBNAILS, SKIPPED = 12, 6, 40, 20
 MATRIX_CLASSES, PAIRS, CLASS_ROWS, NAMES = 16, 30, 100, 24
 VIEWS, NOTES, RUNS = 9, 12, 3
 DASHES = (("6 3", ""), ("2 3", "14 4"), ("9 3 2 3 2 3", "14 3 3 3"))  # of training and validation, run by run
@@ -196,6 +197,15 @@ def strength_curves(report: Report) -> list[charts.Plot]:
     return [drawn for drawn in plots if drawn]
 
 
+def reliable(report: Report) -> charts.Reliable | None:
+    """The chart of probability against what was right; None where there is nothing to draw."""
+    told = report.reliability
+    if told is None or not told.after:
+        return None
+    after, before = ([(r.probability, r.right, r.low, r.high, r.n) for r in rows] for rows in (told.after, told.before))
+    return charts.reliability(after, before)
+
+
 def slices(seconds: Seconds) -> list[Slice]:
     """The parts of the time, one after the other; what the parts do not explain comes last."""
     parts = {"features": seconds.features, "head": seconds.head, "fine-tuning": seconds.fine_tune}
@@ -236,7 +246,8 @@ def view(report: Report) -> dict[str, Any]:
     return {
         "guess": guessing(report), "ranked": ranked, "choice_rows": list(zip(drawn, places, strict=True)),
         "choice_axis": axis, "runs": runs_of(report), "curves": curves(report), "readings": readings(report),
-        "strengths": strength_curves(report),
-        "pairs": confused(report), "classes": classes, "worst": worst, "wrong": max(wrong(report), len(worst)),
+        "strengths": strength_curves(report), **report_head_start.view(report.head_start, report.learning_curve),
+        "reliable": reliable(report), "pairs": confused(report),
+        "classes": classes, "worst": worst, "wrong": max(wrong(report), len(worst)),
         "groups": grouped(report), "slices": slices(report.seconds) if report.seconds else [], "code": code,
     }  # fmt: skip

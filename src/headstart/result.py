@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from headstart import classifier_file
+from headstart import classifier_file, sealed
+from headstart.calibration import Calibration
 from headstart.choose import Choice
 from headstart.classifier import Classifier
 from headstart.curves import Reading, read
@@ -21,8 +22,14 @@ from headstart.dataset import Dataset
 from headstart.evaluate import Evaluation, Rate
 from headstart.features import Features
 from headstart.findings import Finding
+from headstart.head_start import HeadStart
 from headstart.heads import Head
+from headstart.learning_curve import LearningCurve
+from headstart.membership import remember
+from headstart.ranking import Ranking
 from headstart.recipe import Recipe
+from headstart.rejection import Rejection
+from headstart.trunk import cuts_of
 from headstart.verdict import verdict
 
 
@@ -40,9 +47,14 @@ class TrainResult:
         recipe: every decision, as it was made.
         rows: the rows of the data set that were used, by split.
         watched: the split that the curves are drawn on; None where it is a part of the training pictures.
+        decided: whether what was watched decided anything, such as which epoch's weights are kept.
+        calibration: what was found out about the probabilities, and done to them.
         notes: sentences on how it was made that a reader should know.
         seconds: `features`, `head`, `fine_tune`, `total`.
         model, report: what was written, where it was.
+        learning_curve: accuracy with fewer training pictures; None where it was not asked for or would take long.
+        head_start: what the reuse gained over training from scratch; see `headstart.compare_scratch`.
+        ranking: what the source was chosen from; None where it was named.
     """
 
     classifier: Classifier
@@ -61,6 +73,11 @@ class TrainResult:
     seconds: Mapping[str, float] = field(default_factory=dict)
     model: Path | None = None
     report: Path | None = None
+    calibration: Calibration | None = None
+    decided: bool = False
+    learning_curve: LearningCurve | None = None
+    head_start: HeadStart | None = None
+    ranking: Ranking | None = None
 
     @property
     def accuracy(self) -> Rate:
@@ -68,9 +85,19 @@ class TrainResult:
         return self.evaluation.accuracy
 
     @property
+    def rejection(self) -> Rejection | None:
+        """What finds pictures that are of none of the classes; None where there were too few pictures for it."""
+        return self.classifier.rejection
+
+    @property
     def verdict(self) -> str:
         """The sentence to take away."""
         return verdict(self.evaluation)
+
+    @property
+    def looks(self) -> str:
+        """How often the pictures of the figure were looked at, and what that means for it."""
+        return sealed.on_looks(self.evaluation.opened, self.accuracy)
 
     @property
     def history(self) -> Mapping[str, Sequence[float]] | None:
@@ -94,6 +121,7 @@ class TrainResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, as `headstart train --json` prints them."""
+        measured = self.evaluation.as_dict()
         return {
             "model": str(self.model) if self.model else None,
             "report": str(self.report) if self.report else None,
@@ -108,6 +136,11 @@ class TrainResult:
             "accuracy": self.accuracy.as_dict(),
             "other_accuracies": [other.accuracy.as_dict() for other in self.others],
             "loss": self.evaluation.loss,
+            **{name: measured[name] for name in ("loss_interval", "macro_f1")},
+            "reliability": measured["calibration"]["reliability"],
+            "calibration": self.calibration.as_dict() if self.calibration else None,
+            "rejection": self.rejection.as_dict() if self.rejection else None,
+            "test_opened": {**measured["opened"], "words": self.looks} if self.evaluation.opened else None,
             "per_class": [figures.as_dict() for figures in self.evaluation.per_class],
             "confusion": self.evaluation.confusion.tolist(),
             "choices": [
@@ -121,11 +154,14 @@ class TrainResult:
                 }
                 for c in self.choice.candidates
             ],
+            "ranking": self.ranking.as_dict() if self.ranking else None,
             "history": {name: list(values) for name, values in (self.head.history or {}).items()},
             "epoch_seconds": [round(value, 4) for value in self.head.epoch_seconds],
             "watched": self.watched,
             "reading": {"kind": self.reading.kind, "words": self.reading.words} if self.reading else None,
             "notes": list(self.notes),
+            "learning_curve": self.learning_curve.as_dict() if self.learning_curve else None,
+            "head_start": self.head_start.as_dict() if self.head_start else None,
             "findings": [finding.as_dict() for finding in self.findings],
             "skipped": [
                 *({"file": self.dataset.files[row], "reason": why} for row, why in sorted(self.features.bad.items())),
@@ -166,6 +202,7 @@ class TrainResult:
         losses = f"loss {self.evaluation.loss:.3f}"
         before = f"before training: accuracy {self.before.accuracy}, loss {self.before.loss:.3f}"
         others = [f"accuracy {other.accuracy}" for other in self.others]
+        others += [text for text in (self.calibration.words() if self.calibration else "", self.looks) if text]
         notes = [losses, *others, before, *self.notes, *([self.reading.words] if self.reading else [])]
         lines = "".join(f"<div>{escape(note)}</div>" for note in notes)
         curves = report.curves_svg({self.recipe.source: self.history or {}})
@@ -188,9 +225,13 @@ def _number(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
-def facts_of(dataset: Dataset, features: Features, evaluation: Evaluation, *, recipe: Recipe) -> dict[str, Any]:
-    """What the classifier file says of itself in `headstart.json`."""
-    trunk = features.trunk
+def facts_of(
+    dataset: Dataset, features: Features, evaluation: Evaluation, *, recipe: Recipe,
+    calibration: Calibration | None = None, trained_on: Sequence[int] = (), rejection: Rejection | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """What the classifier file says of itself in `headstart.json`; `trained_on` are rows of the data set."""
+    trunk, digests = features.trunk, dataset.digested().digests or ()
+    trained = remember((digests[row] for row in trained_on), dataset.digest)
     return {
         "format": classifier_file.FORMAT,
         "classes": list(dataset.classes),
@@ -200,7 +241,8 @@ def facts_of(dataset: Dataset, features: Features, evaluation: Evaluation, *, re
             "inside_the_model": True,
         },
         "recipe": recipe.as_dict(),
-        "calibration": None,
+        "calibration": calibration.as_dict() if calibration is not None else None,
+        "rejection": rejection.facts() if rejection is not None else None,
         "evaluation": evaluation.as_dict(),
         "provenance": {
             "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -208,7 +250,8 @@ def facts_of(dataset: Dataset, features: Features, evaluation: Evaluation, *, re
             "keras": importlib.metadata.version("keras"),
             "python": platform.python_version(),
             "engine": trunk.numerics,
-            "features": [output.fingerprint for output in trunk.outputs if output.layer == recipe.cut],
+            "features": [output.fingerprint for output in trunk.outputs if output.layer in cuts_of(recipe.cut)],
             "data": dataset.digest,
+            "trained_on": trained.as_dict(),
         },
     }  # fmt: skip

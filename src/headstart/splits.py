@@ -18,12 +18,15 @@ from headstart.errors import InputError
 Keys = Sequence[bytes]
 
 
-def groups_of(digests: Sequence[bytes] | None, groups: Sequence[str] | None) -> np.ndarray:
+def groups_of(
+    digests: Sequence[bytes] | None, groups: Sequence[str] | None, *more: Sequence[str] | None
+) -> np.ndarray:
     """Which rows must stay together: equal contents, equal group names, and whatever those chain together.
 
     Args:
         digests: one for each row, b"" for an unknown one; None for nothing known.
         groups: one for each row, "" for a row on its own; None for nothing said.
+        more: further columns of names, as `groups`.
 
     Returns:
         int64 of shape (rows,): equal numbers stay together; numbered from 0 by first appearance.
@@ -41,7 +44,7 @@ def groups_of(digests: Sequence[bytes] | None, groups: Sequence[str] | None) -> 
             row = parent[row]
         return row
 
-    columns: tuple[Sequence[bytes] | Sequence[str] | None, ...] = (digests, groups)
+    columns: tuple[Sequence[bytes] | Sequence[str] | None, ...] = (digests, groups, *more)
     for column in columns:
         first: dict[bytes | str, int] = {}
         for row, value in enumerate(column or ()):

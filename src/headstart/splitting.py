@@ -18,9 +18,12 @@ _RANK = {"": 0, "left out": 0, "train": 1, "validation": 2, "test": 3}
 
 
 def together(dataset: Dataset) -> np.ndarray:
-    """Which pictures must not be parted, int64 of shape (pictures,): equal bytes and the user's own groups."""
+    """Which pictures must not be parted, int64 of shape (pictures,).
+
+    Equal bytes, the user's own groups, and what `alike.tie` found to be nearly the same.
+    """
     digests = [b"" if digest == EMPTY else digest for digest in dataset.digested().digests or ()]
-    return groups_of(digests, dataset.groups)
+    return groups_of(digests, dataset.groups, dataset.alike)
 
 
 def keys(dataset: Dataset) -> list[bytes]:
@@ -37,7 +40,7 @@ def split(dataset: Dataset, *, holdout: float = 0.2, seed: int = 0) -> Dataset:
 
     - Nothing given, or `train` alone: a share of each class is held out as `test`.
     - `train` with `validation` or `test` or both: kept, but a picture that is also in a later split (the same
-      bytes, or the same group) is left out of the earlier one, with a finding of kind `leak`.
+      bytes, nearly the same, or the same group) is left out of the earlier one, with a finding of kind `leak`.
 
     Args:
         dataset: as `Dataset.open` gives it.
@@ -102,8 +105,11 @@ def _leaks(dataset: Dataset, leaking: np.ndarray, group: np.ndarray, rank: np.nd
     digests = dataset.digests or ()
     for rows in members.values():
         same = len({digests[row] for row in rows}) == 1
+        alike = dataset.alike is not None and len({dataset.alike[row] or str(row) for row in rows}) == 1
         splits = sorted({str(dataset.splits[row]) for row in rows}, key=lambda name: _RANK[name])
-        what = "The same picture is" if same else "Pictures that belong together are"
+        what = "Pictures that belong together are"
+        if same or alike:
+            what = "The same picture is" if same else "Nearly the same picture is"
         note = f"{what} in {' and '.join(splits)}."
         out = sum(1 for row in rows if dataset.splits[row] != splits[-1])
         action = f"{number(out, 'picture')} left out of {' and '.join(splits[:-1])}, kept in {splits[-1]}."

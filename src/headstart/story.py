@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headstart import augment, images, report, sources, views
-from headstart.errors import PictureError
+from headstart import augment, images, ranking_page, report, sources, views
+from headstart.classifier import Prediction
+from headstart.errors import PictureError, SourceError
 from headstart.evaluate import Rate
 from headstart.findings import Finding
 
 if TYPE_CHECKING:
+    from headstart.ranking import Ranking, Row
     from headstart.result import TrainResult
 
 SAMPLES = 9
 MISTAKES = 12
-FINDING_PICTURES = 24
+MAP = 240  # pixels of the longer side of a mistake's map
+FINDING_PICTURES, OF_A_KIND = 40, 10
 VIEWS = 8
 
 
@@ -25,12 +30,11 @@ def tell(result: TrainResult, *, name: str = "", others: Mapping[str, TrainResul
     """Everything that the page needs, as plain data; the curves of `others` are drawn beside this result's."""
     dataset, evaluation, recipe = result.dataset, result.evaluation, result.recipe
     source = sources.find(recipe.source)
-    chosen = result.choice.chosen
     note = "these pictures were used for no choice"
     return report.Report(
         title=dataset.root.name if dataset.root else "pictures",
         verdict=result.verdict,
-        accuracy=_rate(evaluation.accuracy, note),
+        accuracy=_rate(evaluation.accuracy, f"{note}. {result.looks}" if result.looks else note),
         classes=dataset.classes,
         images=report.Images(**result.images()),
         source=report.SourceFacts(
@@ -42,25 +46,25 @@ def tell(result: TrainResult, *, name: str = "", others: Mapping[str, TrainResul
         loss=evaluation.loss,
         before_training=report.Start(result.before.accuracy.value, result.before.loss),
         other_figures=tuple(
-            report.Figure(f"on {other.accuracy.split}", _rate(other.accuracy, note)) for other in result.others
-        ),
+            report.Figure(f"on {other.accuracy.split}", _rate(other.accuracy, _use(result, other.accuracy.split, note)))
+            for other in result.others
+        ) + _false_alarms(result),
         samples=_samples(result),
-        choices=tuple(
-            report.Choice(
-                c.layer, c.pooling, "linear" if c.finalist else "ridge probe", c.dimensions, c.accuracy, c.low, c.high,
-                c is chosen, result.choice.why if c is chosen else "",
-            )
-            for c in result.choice.candidates
-        ) if len(result.choice.candidates) > 1 else (),
+        choices=_choices(result),
+        ranking=ranking_page.svg(result.ranking) if result.ranking else "",
         history=result.head.history,
         strengths=tuple(
             report.Strength(row["strength"], row["accuracy"], row["loss"],
                             row["strength"] == result.head.settings.get("strength"))
             for row in result.head.strengths
         ),
-        per_class=tuple(report.ClassRow(f.name, f.precision, f.recall, f.f1, f.n) for f in evaluation.per_class),
+        per_class=tuple(
+            report.ClassRow(f.name, f.precision, f.recall, f.f1, f.n, f.precision_interval, f.recall_interval)
+            for f in evaluation.per_class
+        ),
         confusion=tuple(tuple(int(n) for n in row) for row in evaluation.confusion),
         mistakes=_mistakes(result),
+        reliability=_reliability(result),
         findings=result.findings,
         thumbnails=_finding_thumbnails(result),
         skipped=tuple((dataset.files[row], why) for row, why in sorted(result.features.bad.items())),
@@ -81,8 +85,54 @@ def tell(result: TrainResult, *, name: str = "", others: Mapping[str, TrainResul
         ),
         recipe=recipe.as_dict(),
         provenance=result.classifier.facts["provenance"],
+        learning_curve=result.learning_curve,
+        head_start=result.head_start,
         model_path=str(result.model) if result.model else "",
     )  # fmt: skip
+
+
+def _use(result: TrainResult, split: str, unused: str) -> str:
+    """What the pictures of a split were used for."""
+    if result.decided and split == result.watched:
+        return "these pictures decided how long the head was trained, so the figure is a little too good"
+    return unused
+
+
+def _reliability(result: TrainResult) -> report.Reliability | None:
+    found = result.calibration
+    if found is None:
+        return None
+    before = found.before.reliability if found.applied and found.before is not None else ()
+    rows = [
+        tuple(report.Reliable(each.probability, each.right, each.low, each.high, each.n) for each in some)
+        for some in (result.evaluation.reliability, before)
+    ]
+    return report.Reliability(rows[0], rows[1], found.words())
+
+
+def _choices(result: TrainResult) -> tuple[report.Choice, ...]:
+    """All that was tried: cuts, or, where sources were ranked, every row of the ranking."""
+    if result.ranking:
+        return tuple(
+            report.Choice(
+                row.cut, row.pooling, "ridge probe" if row.probe else row.head, row.dimensions, row.accuracy, row.low,
+                row.high, row.recommended, _cost(row, result.ranking), row.source,
+            )
+            for row in result.ranking.rows
+        )  # fmt: skip
+    chosen, tried = result.choice.chosen, result.choice.candidates
+    return tuple(
+        report.Choice(
+            c.layer, c.pooling, "linear" if c.finalist else "ridge probe", c.dimensions, c.accuracy, c.low, c.high,
+            c is chosen, result.choice.why if c is chosen else "",
+        )
+        for c in tried
+    ) if len(tried) > 1 else ()  # fmt: skip
+
+
+def _cost(row: Row, ranking: Ranking) -> str:
+    cost = f"{row.milliseconds_per_image:.2f} ms a picture"
+    return f"{cost}; the cheapest of those that are as good" if row.recommended and row is not ranking.best else cost
 
 
 def _reading(result: TrainResult) -> str:
@@ -116,6 +166,15 @@ def _views(result: TrainResult) -> tuple[report.Picture, ...]:
     return ()
 
 
+def _false_alarms(result: TrainResult) -> tuple[report.Figure, ...]:
+    """How often pictures of the classes are taken for none of them."""
+    rule = result.rejection
+    if rule is None or rule.reached is None:
+        return ()
+    note = f"{rule.false_alarm:.1%} was allowed for; such a picture is answered with known: false"
+    return (report.Figure("Pictures of the classes that look like none of them", _rate(rule.reached, note)),)
+
+
 def _rate(rate: Rate, note: str) -> report.Rate:
     return report.Rate(rate.value, rate.low, rate.high, rate.n, rate.split, note)
 
@@ -146,22 +205,39 @@ def _samples(result: TrainResult) -> tuple[report.Picture, ...]:
 
 def _mistakes(result: TrainResult) -> tuple[report.Mistake, ...]:
     told = []
-    for row, predicted, probability in result.evaluation.mistakes[:MISTAKES]:
+    worst = result.evaluation.mistakes[:MISTAKES]
+    maps = _maps(result, [(row, predicted) for row, predicted, _ in worst])
+    for row, predicted, probability in worst:
         data = _thumbnail(result, row)
         if data is not None:
             file, truth = result.dataset.files[row], result.dataset.names[row]
-            told.append(report.Mistake(file, data, truth, result.dataset.classes[predicted], probability))
+            answer = result.dataset.classes[predicted]
+            told.append(report.Mistake(file, data, truth, answer, probability, maps.get(row)))
     return tuple(told)
+
+
+def _maps(result: TrainResult, answers: Sequence[tuple[int, int]]) -> dict[int, bytes]:
+    """Small pictures of what spoke for an answer, by row; none where the network was cut behind all places."""
+    dataset, drawn = result.dataset, {}
+    asked = [Prediction(str(dataset.path(row)), label=dataset.classes[answer]) for row, answer in answers]
+    with contextlib.suppress(SourceError):
+        for (row, _), (_, found) in zip(answers, result.classifier.explain_each(asked), strict=True):
+            if found is not None:
+                with contextlib.suppress(PictureError):
+                    drawn[row] = images.array_jpeg(found.overlay(MAP))
+    return drawn
 
 
 def _finding_thumbnails(result: TrainResult) -> dict[str, bytes]:
     """Small pictures for the first files that the findings name."""
     row_of: dict[str, int] = {file: row for row, file in enumerate(result.dataset.files)}
     shown: dict[str, bytes] = {}
+    of_kind: Counter[str] = Counter()  # so that a hundred findings of one kind leave room for the others
     for finding in sorted(result.findings, key=_urgency):
         for file in finding.files[:4]:
-            if len(shown) >= FINDING_PICTURES:
-                return shown
+            if len(shown) >= FINDING_PICTURES or of_kind[finding.kind] >= OF_A_KIND or file in shown:
+                continue
+            of_kind[finding.kind] += 1
             data: Any = _thumbnail(result, row_of[file]) if file in row_of else None
             if data is not None:
                 shown[file] = data
@@ -169,5 +245,5 @@ def _finding_thumbnails(result: TrainResult) -> dict[str, bytes]:
 
 
 def _urgency(finding: Finding) -> int:
-    order = ("two_labels", "leak", "suspect_label", "duplicate")
+    order = ("two_labels", "leak", "suspect_label", "near_duplicate", "odd", "shortcut", "duplicate")
     return order.index(finding.kind) if finding.kind in order else len(order)

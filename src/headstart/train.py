@@ -15,19 +15,33 @@ from typing import Any
 
 import numpy as np
 
-from headstart import classifier_file, heads, trunk, views, watching
-from headstart.audit import audit
+from headstart import (
+    alike,
+    classifier_file,
+    few,
+    heads,
+    learning_curve,
+    rejection,
+    sealed,
+    second_look,
+    trunk,
+    views,
+    watching,
+)
+from headstart.audit import audit, noticed
+from headstart.calibration import calibrate
 from headstart.choose import choose_cut
 from headstart.classifier import Classifier, check_target
 from headstart.dataset import Dataset
-from headstart.errors import InputError, PhotosError
+from headstart.errors import InputError, PhotosError, SourceError
 from headstart.evaluate import Evaluation, score
 from headstart.features import Features, extract
 from headstart.files import why_not_writable
+from headstart.findings import refuse
 from headstart.progress import Progress, silent
+from headstart.ranker import before_training
 from headstart.recipe import AUTO, Recipe
 from headstart.result import TrainResult, facts_of
-from headstart.splits import folds
 from headstart.splitting import final_split, keys, split, together
 from headstart.store import Store
 from headstart.worker import building_backend, lazy
@@ -37,6 +51,7 @@ def train(
     photos: str | os.PathLike[str] | Dataset, recipe: Recipe | None = None, *,
     output: str | os.PathLike[str] | None = None,
     report: str | os.PathLike[str] | None = None, progress: Progress = silent, callbacks: Sequence[Any] = (),
+    strict: bool = False,
 ) -> TrainResult:  # fmt: skip
     """Train a classifier on pictures: one pass of a frozen network, choices by cross-validation, one honest figure.
 
@@ -47,6 +62,7 @@ def train(
         report: where to write the page; nothing is written where it is None.
         progress: called with (stage, done, total) as work goes on.
         callbacks: Keras callbacks that watch the head's training, beside those that the recipe names.
+        strict: refuse pictures in which anything is found that `headstart check` would tell of; nothing is written.
 
     Raises:
         PhotosError: the pictures cannot be used; SourceError: the source, cut or weights cannot; RecipeError: what the
@@ -63,13 +79,18 @@ def train(
         raise InputError(why)
     if target is not None and report is not None and Path(report).absolute() == target.absolute():
         raise InputError(f"the model and the report would both be written to {target}; give the report another name")
+    ranked = None
+    if recipe.source == AUTO:
+        photos = photos if isinstance(photos, Dataset) else Dataset.open(photos)
+        ranked, recipe = before_training(photos, recipe, progress)
+        photos = ranked.dataset
     head_module = heads.find(recipe.head)
     views.check(recipe, head_module.BY_EPOCHS)
     watching.check(recipe, callbacks, by_epochs=head_module.BY_EPOCHS)
     wanted = trunk.spec(
         recipe.source, image_size=recipe.image_size, weights=recipe.weights, seed=recipe.seed,
-        cuts=() if recipe.cut == AUTO else (recipe.cut,), pooling=None if recipe.pooling == AUTO else recipe.pooling,
-        preprocessing=recipe.preprocessing,
+        cuts=() if ranked else trunk.cuts_of(recipe.cut), preprocessing=recipe.preprocessing,
+        pooling=None if ranked or recipe.pooling == AUTO else recipe.pooling,
     )  # fmt: skip
     with lazy(building_backend()) as worker, _kept_open(Store()) as store:
         pending = trunk.prepare(
@@ -78,7 +99,10 @@ def train(
         dataset = photos if isinstance(photos, Dataset) else Dataset.open(photos)
         shape = head_module.shape(len(dataset.classes), recipe.head_options)
         threading.Thread(target=_load_ahead, args=(report is not None,), daemon=True).start()
-        dataset = split(dataset.digested(), holdout=recipe.holdout, seed=recipe.seed)
+        dataset, looks = alike.look_over(dataset, store, progress=progress)
+        dataset = split(dataset, holdout=recipe.holdout, seed=recipe.seed)
+        if strict:  # before the long part
+            refuse((*noticed(dataset, looks.bad), *audit(dataset, unreadable=looks.bad, looks=looks)))
         decides = head_module.chooses(recipe.head_options) or watching.chooses(recipe, callbacks)
         watched = watching.split_to_watch(dataset, decides) if head_module.BY_EPOCHS else None
         features = extract(
@@ -92,17 +116,19 @@ def train(
         }
         train_rows, labels = rows["train"], dataset.labels
         group, key = together(dataset)[train_rows], keys(dataset)
-        fold = folds(
+        fold = few.folds(
             labels[train_rows], group, count=recipe.folds, seed=recipe.seed, keys=[key[row] for row in train_rows]
         )
         head_start = time.perf_counter()
-        choice = choose_cut(
+        choice = ranked.choice if ranked else choose_cut(
             features, train_rows, labels[train_rows], folds=fold, seed=recipe.seed,
+            joined=len(trunk.cuts_of(recipe.cut)) > 1,
             pooling=None if recipe.pooling == AUTO else recipe.pooling,
             progress=lambda done, total: progress("choosing a cut", done, total),
         )  # fmt: skip
         outputs, classes = choice.chosen.outputs, dataset.classes
         blank = classifier_file.blank(wanted, outputs, shape, worker)  # made by the worker while the head is fitted
+        places = trunk.places_of(wanted, outputs, worker) if report is not None else None  # for its mistakes' maps
         data = views.head_data(
             features, outputs, train_rows, folds=fold, recipe=recipe, by_epochs=head_module.BY_EPOCHS,
             watch=rows[watched] if watched is not None else None,
@@ -112,35 +138,72 @@ def train(
                 data, options=recipe.head_options, watcher=watcher,
                 progress=lambda facts: progress("training the head", int(facts["epoch"]), facts.get("epochs")),
             )  # fmt: skip
+        rule = rejection.fit(  # from the pictures as they are, or, where there are none such, through their first views
+            data.features[: len(train_rows)], labels[train_rows], group, outputs=outputs, seed=recipe.seed
+        )
         del data  # before the features of other pictures are read
-        head_seconds = time.perf_counter() - head_start
+
+        def answers(name: str, *candidates: Sequence[heads.Layer]) -> list[np.ndarray]:
+            seen = features.matrix(rows[name], outputs)
+            return [heads.apply(layers, seen) for layers in candidates]
 
         def measured(name: str, *candidates: Sequence[heads.Layer]) -> list[Evaluation]:
-            seen = features.matrix(rows[name], outputs)
-            answers = [heads.apply(layers, seen) for layers in candidates]
-            return [score(answer, labels[rows[name]], classes, split=name, rows=rows[name]) for answer in answers]
+            found = answers(name, *candidates)
+            return [score(each, labels[rows[name]], classes, split=name, rows=rows[name]) for each in found]
+
+        raw = head.layers
+        apart = watched if watched not in (None, final) else None  # what is reported on calibrates nothing
+        head, calibrated = calibrate(
+            head, labels[train_rows], watched=(answers(apart, raw)[0], labels[rows[apart]]) if apart else None
+        )
+        head_seconds = time.perf_counter() - head_start
 
         untrained = head_module.untrained(
             choice.chosen.dimensions, len(classes), options=recipe.head_options, seed=recipe.seed
         )
         others = tuple(measured(name, head.layers)[0] for name in rows if name not in ("train", final))
-        evaluation, before = measured(final, head.layers, untrained)  # a test set is opened last, and once
+        opened = sealed.opening(dataset, rows[final], head.layers, outputs)  # last, and once
+        shown = features.matrix(rows[final], outputs)
+        evaluation, uncalibrated, before = (
+            score(heads.apply(layers, shown), labels[rows[final]], classes, split=final, rows=rows[final])
+            for layers in (head.layers, raw, untrained)
+        )
+        evaluation, calibrated = replace(evaluation, opened=opened), calibrated.measured(uncalibrated, evaluation)
+        rule = rejection.measured(rule, shown, split=final)
         done = replace(
             recipe, image_size=wanted.image_size, cut=choice.chosen.layer, pooling=choice.chosen.pooling,
+            head=head.name,
             augment=views.told(recipe), views=views.count(recipe),
             head_options=dict(head.settings) if head_module.BY_EPOCHS else recipe.head_options,
         )  # fmt: skip
         result = TrainResult(
             dataset=dataset, features=features, choice=choice, head=head, evaluation=evaluation, before=before,
-            others=others, findings=(*dataset.findings, *audit(dataset, unreadable=features.bad)),
-            recipe=done, rows=rows, watched=watched, notes=head_module.notes(len(classes), recipe.head_options),
+            others=others, findings=second_look.findings(
+                features, train_rows, fold, looks=looks, outputs=outputs, head=head,
+                clean=not views.alone(recipe, watched is not None),
+            ),
+            recipe=done, rows=rows, watched=watched, ranking=ranked.ranking if ranked else None,
+            notes=(*head_module.notes(len(classes), recipe.head_options), *few.told(head.name, head.settings)),
             seconds={"features": features.seconds, "head": head_seconds, "fine_tune": 0.0},
             classifier=Classifier(
                 classes, features.trunk, outputs, head.layers,
-                facts_of(dataset, features, evaluation, recipe=done), blank,
+                facts_of(
+                    dataset, features, evaluation, recipe=done, calibration=calibrated,
+                    trained_on=[*train_rows, *(rows[apart] if apart and decides else ())], rejection=rule,
+                ),
+                blank, rejection=rule,
             ),
+            calibration=calibrated, decided=decides,
+            learning_curve=learning_curve.measure(
+                features, train_rows, outputs, head=head, fold_count=recipe.folds, seed=recipe.seed
+            ) if report is not None else None,
         )  # fmt: skip
+        if strict:
+            refuse(result.findings)
         blank.result()
+        if places is not None and evaluation.mistakes:
+            with contextlib.suppress(SourceError):  # nothing has a place at this cut: the page goes without maps
+                places.result()
         if target is not None:
             result.classifier.save(target)
             result = replace(result, model=target)
@@ -170,6 +233,10 @@ def _load_ahead(page: bool) -> None:
             importlib.import_module("headstart.report").prepare()
 
 
+_WORDS = {1: "a readable training picture that is no copy of one",
+          2: "at least two readable training pictures that are not copies"}  # fmt: skip
+
+
 def _has(dataset: Dataset, name: str) -> bool:
     return len(dataset.split_indices(name)) > 0
 
@@ -189,10 +256,11 @@ def _usable(features: Features, name: str, recipe: Recipe) -> np.ndarray:
         )
     rows = np.array([row for row in dataset.split_indices(name) if int(row) not in features.bad], int)
     counts = np.bincount(dataset.labels[rows], minlength=len(dataset.classes))
-    if name == "train" and counts.min(initial=2) < 2:
-        short = [f"{dataset.classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < 2)]
+    least = 2 if heads.find(recipe.head).BY_EPOCHS else 1  # a part is held out to watch where there are epochs
+    if name == "train" and counts.min(initial=least) < least:
+        short = [f"{dataset.classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < least)]
         raise PhotosError(
-            "every class needs at least two readable training pictures that are not copies held back elsewhere;"
+            f"every class needs {_WORDS[least]} held back elsewhere;"
             f" too few: {', '.join(short)}.\nAdd pictures to these classes or take their folders away."
         )
     if not len(rows):

@@ -20,7 +20,7 @@ from headstart import engines, sources
 from headstart.errors import SourceError, near
 from headstart.files import cache_folder, file_digest, json_digest
 
-VERSION = 1  # of what is written to a trunk's folder
+VERSION = 2  # of what is written to a trunk's folder
 POOLINGS = ("avg", "max", "avg+max", "flatten")
 
 
@@ -63,6 +63,11 @@ class Trunk:
     engine_version: str
     precision: str
     facts: dict[str, Any]
+
+    @property
+    def parameters(self) -> tuple[int | None, ...]:
+        """How many numbers the network has up to each output; None for a trunk that came out of a classifier."""
+        return tuple(row.get("parameters") for row in self.facts["outputs"])
 
     @property
     def numerics(self) -> str:
@@ -141,6 +146,15 @@ def spec(
                      preprocessing)  # fmt: skip
 
 
+def cuts_of(cut: str) -> tuple[str, ...]:
+    """The layers that a recipe's cut names: none for `auto`, several where they are joined by `+`.
+
+    >>> cuts_of("auto"), cuts_of("mixed7"), cuts_of("mixed3+mixed7")
+    ((), ('mixed7',), ('mixed3', 'mixed7'))
+    """
+    return () if cut == "auto" else tuple(part.strip() for part in cut.split("+"))
+
+
 def trunks_folder() -> Path:
     return cache_folder() / "trunks"
 
@@ -178,6 +192,29 @@ def prepare_classifier(path: Path, image_size: tuple[int, int], worker: Works) -
         "precision": os.environ.get("HEADSTART_PRECISION"),
     })  # fmt: skip
     return PendingTrunk(image_size, _prepared(key, engine, worker, "compiling:compile_classifier", path=str(path)))
+
+
+def places_of(wanted: TrunkSpec, outputs: Sequence[Output], worker: Works) -> PendingTrunk:
+    """`prepare_places` for outputs of a source; the worker builds nothing anew where it has just built the source."""
+    cuts = [[output.layer, output.pooling] for output in outputs]
+    return prepare_places(outputs, wanted.image_size, worker, spec=wanted.for_worker(), cuts=cuts)
+
+
+def prepare_places(
+    outputs: Sequence[Output], image_size: tuple[int, int], worker: Works, **where: Any
+) -> PendingTrunk:  # fmt: skip
+    """The same network up to what `outputs` are pooled from, so that its answer has places (`places.compile_places`).
+
+    Args:
+        outputs: those that a head stands on.
+        where: the network: `path` of a classifier file, or `spec` and `cuts` of a source.
+    """
+    engine = engines.choose()
+    key = json_digest({
+        "places": [output.fingerprint for output in outputs], "engine": engine, "versions": _versions(engine),
+        "precision": os.environ.get("HEADSTART_PRECISION"),
+    })  # fmt: skip
+    return PendingTrunk(image_size, _prepared(key, engine, worker, "places:compile_places", **where))
 
 
 def _prepared(key: str, engine: str, worker: Works, job: str, **arguments: Any) -> Future[Trunk]:

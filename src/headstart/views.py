@@ -84,11 +84,11 @@ def looks(recipe: Recipe, dataset: Dataset, *, watched: bool) -> Callable[[int],
     if not kept:
         return lambda _: (None,)
     training = dataset.splits == "train"
-    through = kept if _views_alone(recipe, watched) else (None, *kept)
+    through = kept if alone(recipe, watched) else (None, *kept)
     return lambda row: through if training[row] else (None,)
 
 
-def _views_alone(recipe: Recipe, watched: bool) -> bool:
+def alone(recipe: Recipe, watched: bool) -> bool:
     """Whether the training pictures as they are decide nothing."""
     return watched and AUTO not in (recipe.cut, recipe.pooling) and recipe.pooling != "avg+max"
 
@@ -106,7 +106,7 @@ def head_data(
         times = 1 + len(kept)
         return HeadData(block, np.tile(labels, times), classes, np.tile(folds, times), recipe.seed)
     seen = _by_epoch(features, rows, outputs, recipe)
-    clean = features.matrix(rows, outputs) if seen is None or not _views_alone(recipe, watch is not None) else seen(0)
+    clean = features.matrix(rows, outputs) if seen is None or not alone(recipe, watch is not None) else seen(0)
     return HeadData(clean, labels, classes, folds, recipe.seed, seen, watched)
 
 
@@ -139,7 +139,7 @@ class _Kept:
         return self._features.matrix(self._rows[some], self._outputs, view=view)
 
     def __call__(self, epoch: int) -> np.ndarray:
-        turn = self._turns(epoch)
+        turn = turns(self._count, len(self._views), seed=self._seed, epoch=epoch)
         result: np.ndarray | None = None
         for number, view in enumerate(self._views):
             some = np.flatnonzero(turn == number)
@@ -151,12 +151,13 @@ class _Kept:
             raise ValueError("an epoch was asked for where there are no views. Received: views=()")
         return result
 
-    def _turns(self, epoch: int) -> np.ndarray:
-        """Which view each picture is seen through: every one of them once in as many epochs as there are views."""
-        random = np.random.default_rng([self._seed, 3, epoch // len(self._views)])
-        orders = random.permuted(np.tile(np.arange(len(self._views)), (self._count, 1)), axis=1)
-        turns: np.ndarray = orders[:, epoch % len(self._views)]
-        return turns
+
+def turns(pictures: int, kept: int, *, seed: int, epoch: int) -> np.ndarray:
+    """Which of the kept views each picture is seen through: each of them once in as many epochs as there are views."""
+    random = np.random.default_rng([seed, 3, epoch // kept])
+    orders = random.permuted(np.tile(np.arange(kept), (pictures, 1)), axis=1)
+    result: np.ndarray = orders[:, epoch % kept]
+    return result
 
 
 class _Live:

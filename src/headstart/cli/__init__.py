@@ -13,7 +13,7 @@ import click
 from headstart import __version__
 from headstart.errors import HeadstartError, near
 
-ORDER = ("demo", "check", "sources", "recipes", "train", "evaluate", "predict", "cache")
+ORDER = ("demo", "check", "sources", "rank", "recipes", "train", "evaluate", "predict", "cache")
 
 
 class _Commands(click.Group):

@@ -57,6 +57,11 @@ no_report_option = click.option("--no-report", is_flag=True, help="Write no page
 seed_option = click.option("--seed", type=int, help="Decides splits, folds and initial weights.  [default: 0]")
 
 
+strict_option = click.option(
+    "--strict", is_flag=True, help="End with status 2 where anything at all is found in the pictures."
+)
+
+
 def recipe_of(wanted: str | None, given: Mapping[str, Any]) -> Recipe:
     """The recipe of that name or file, or the default one, with the options of a command over its fields.
 

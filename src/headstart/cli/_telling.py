@@ -31,6 +31,8 @@ def tell(result: TrainResult, *, as_json: bool, against: Mapping[str, TrainResul
             told["against"] = [{"name": name, **other.as_dict()} for name, other in others.items()]
         _common.print_json(told)
         return
+    if result.head_start:
+        click.echo("\n" + "\n".join(_wrapped(result.head_start.sentence)))
     click.echo("\n" + "\n".join(_wrapped(result.verdict)) + "\n")
     rows = [*_rows(result), *((f"against {name}", _compared(other)) for name, other in others.items())]
     if result.model:
@@ -55,6 +57,11 @@ def _rows(result: TrainResult) -> list[tuple[str, str]]:
         ("source", f"{recipe.source}, cut at {recipe.cut}, {recipe.pooling} pooled, {result.head.name} head"),
         ("why this cut", result.choice.why),
     ]  # fmt: skip
+    if result.ranking:
+        tried = len(dict.fromkeys(row.source for row in result.ranking.rows))
+        rows.append((f"of {tried} sources", result.ranking.verdict))
+        if result.ranking.prior:
+            rows.append(("rule of thumb", str(result.ranking.prior)))
     if recipe.augment != "none":
         from headstart import augment
 
@@ -66,9 +73,22 @@ def _rows(result: TrainResult) -> list[tuple[str, str]]:
         ("seconds", f"{seconds['total']:.1f} in all: features {seconds['features']:.1f}, head {seconds['head']:.1f}"),
         ("features", f"{result.features.hits:,} found, {result.features.misses:,} computed"),
     ]  # fmt: skip
+    if result.rejection and (reached := result.rejection.reached):
+        share = f"{reached.value:.1%} ({reached.low:.1%} to {reached.high:.1%})"
+        allowed = f"{result.rejection.false_alarm:.1%} was allowed for"
+        rows.append(("none of these", f"said of {share} of the same pictures, which are of the classes; {allowed}"))
+    if result.calibration:
+        rows.append(("calibration", result.calibration.words()))
+    if result.looks:
+        rows.append(("looks", result.looks))
     rows += [("note", text) for text in result.notes]
     if result.reading:
         rows.append(("curves", result.reading.words))
+    if result.head_start:
+        rows += [*result.head_start.rows(), ("seconds to learn", result.head_start.seconds_words())]
+        rows += [("note", text) for text in result.head_start.notes]
+    if result.learning_curve:
+        rows.append(("more pictures", result.learning_curve.words))
     if result.findings:
         from headstart.findings import counts
 

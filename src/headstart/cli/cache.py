@@ -38,6 +38,8 @@ def show(as_json: bool) -> None:
     click.echo(f"{found['folder']}: {_size(found['bytes'])}, features limited to {_size(found['limit'])}\n")
     rows = [(part["name"], part["entries"], _size(part["bytes"])) for part in found["parts"]]
     _common.table(("part", "entries", "size"), rows, right=("entries", "size"))
+    if found["openings"]:
+        click.echo(f"\nlooks at test pictures that were noted: {found['openings']:,}")
     if found["spaces"]:
         click.echo()
         rows = [(space["label"], f"{space['pictures']:,}", _size(space["bytes"])) for space in found["spaces"]]
@@ -68,7 +70,7 @@ def prune(gib: float | None, as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_common.as_json
 def clear(yes: bool, as_json: bool) -> None:
-    """Drop everything; the next run computes it again.
+    """Drop everything; the next run computes it again. What stays is how often test pictures were looked at.
 
     \b
     headstart cache clear
@@ -76,14 +78,19 @@ def clear(yes: bool, as_json: bool) -> None:
     """
     from headstart.caching import clear as clear_all
     from headstart.files import cache_folder
+    from headstart.ledger import count, ledger_path
 
     if not yes and not as_json:
         click.confirm(f"Drop everything headstart keeps in {cache_folder()}?", abort=True)
     freed = clear_all()
     if as_json:
-        _common.print_json({"freed": freed})
-    else:
-        click.echo(f"{_size(freed)} freed.")
+        _common.print_json({"freed": freed, "openings": count()})
+        return
+    click.echo(f"{_size(freed)} freed.")
+    if looks := count():
+        noun = "look" if looks == 1 else "looks"
+        kept = f"The note of {looks:,} {noun} at test pictures stays in {ledger_path()}"
+        click.echo(f"{kept}: looks cannot be taken back.")
 
 
 def _size(count: object) -> str:

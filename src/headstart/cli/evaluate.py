@@ -4,29 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from headstart.cli import _common
 
+if TYPE_CHECKING:
+    from headstart.evaluate import Evaluation
+
 HELP = """
-Measure a trained classifier on labelled PHOTOS. Classes are matched by name.
+Measure a trained classifier on labelled PHOTOS, or hold two against each other. Classes are matched by name.
 
 \b
 headstart evaluate flowers.keras new-flowers/
 headstart evaluate flowers.keras labels.csv --split test --json
+headstart evaluate old.keras new.keras new-flowers/
+
+Two models are compared picture by picture (McNemar's test), and it is said where these pictures cannot separate them.
+Each look at test pictures is noted in the cache, and how often they were looked at is said with the figure. So is how
+many of them the model was trained on.
 """
 
 
-@click.command(help=HELP, short_help="Measure a classifier on labelled pictures.")
-@click.argument("model", type=click.Path(path_type=Path))
+@click.command(help=HELP, short_help="Measure a classifier on labelled pictures, or compare two.")
+@click.argument("models", metavar="MODEL [MODEL]", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.argument("photos")
 @click.option("--split", help="Which split to use; test, else validation, else everything, by default.")
 @_common.as_json
-def command(model: Path, photos: str, split: str | None, as_json: bool) -> None:
+def command(models: tuple[Path, ...], photos: str, split: str | None, as_json: bool) -> None:
     from headstart.classifier import Classifier
 
-    classifier = Classifier.load(model)
+    if len(models) > 2:
+        raise click.UsageError(
+            f"one model is measured or two are compared, and PHOTOS come last; got {len(models)} models:"
+            f" {', '.join(map(str, models))}"
+        )
+    if len(models) == 2:
+        _compare(models[0], models[1], photos, split=split, as_json=as_json)
+        return
+    classifier = Classifier.load(models[0])
     with _common.progress() as show:
         dataset = _common.open_dataset(photos, show, training=False)
         evaluation = classifier.evaluate(
@@ -35,14 +52,54 @@ def command(model: Path, photos: str, split: str | None, as_json: bool) -> None:
     if as_json:
         _common.print_json(evaluation.as_dict())
         return
-    rate = evaluation.accuracy
-    click.echo(f"accuracy {rate.value:.1%} ({rate.low:.1%} to {rate.high:.1%}), n = {rate.n:,}, {rate.split}")
-    click.echo(f"loss {evaluation.loss:.4f}, expected calibration error {evaluation.calibration_error:.3f}\n")
+    _figures(evaluation)
     rows = [(f.name, f"{f.precision:.3f}", f"{f.recall:.3f}", f"{f.n:,}") for f in evaluation.per_class]
     _common.table(("class", "precision", "recall", "n"), rows, right=("precision", "recall", "n"))
     if len(evaluation.classes) <= _CONFUSION:
         click.echo()
         _confusion(evaluation.classes, evaluation.confusion.tolist())
+
+
+def _compare(first: Path, second: Path, photos: str, *, split: str | None, as_json: bool) -> None:
+    from headstart import api
+
+    with _common.progress() as show:
+        dataset = _common.open_dataset(photos, show, training=False)
+        found = api.compare(
+            first, second, dataset, split=split, progress=lambda done, total: show("features", done, total)
+        )
+    if as_json:
+        evaluations = [
+            {"model": str(path), **evaluation.as_dict()}
+            for path, evaluation in ((first, found.first), (second, found.second))
+        ]
+        _common.print_json({"evaluations": evaluations, "comparison": found.as_dict()})
+        return
+    click.echo(f"{found.words(str(first), str(second))}\n")
+    if found.unseen is not None:
+        click.echo(f"On those that neither was trained on: {found.unseen.words(str(first), str(second))}\n")
+    for path, evaluation in ((first, found.first), (second, found.second)):
+        click.echo(str(path))
+        _figures(evaluation)
+
+
+def _figures(evaluation: Evaluation) -> None:
+    rate = evaluation.accuracy
+    click.echo(f"accuracy {rate.value:.1%} ({rate.low:.1%} to {rate.high:.1%}), n = {rate.n:,}, {rate.split}")
+    figures = (
+        ("loss", evaluation.loss, evaluation.loss_interval, 4),
+        ("macro F1", evaluation.macro_f1, evaluation.macro_f1_interval, 3),
+        ("expected calibration error", evaluation.calibration_error, evaluation.calibration_interval, 3),
+    )
+    click.echo(", ".join(f"{name} {_between(value, *ends, digits)}" for name, value, ends, digits in figures))
+    for text in evaluation.notes:
+        click.echo(text)
+    click.echo()
+
+
+def _between(value: float, low: float, high: float, digits: int) -> str:
+    ends = f" ({low:.{digits}f} to {high:.{digits}f})" if low == low else ""
+    return f"{value:.{digits}f}{ends}"
 
 
 _CONFUSION = 12

@@ -20,13 +20,21 @@ if TYPE_CHECKING:
 HELP = """
 Name pictures with a trained classifier. PATH is a picture or a folder of pictures; - reads paths from standard input.
 
+A picture that is far from all that the classifier was trained on gets a name too, and the mark "none of these": known
+is false in --json and --csv. How often that happens to pictures of the classes was measured in the training.
+
+--explain writes a copy of each picture that shows where its answer comes from: grey, with what speaks for the answer in
+yellow, inside a line. It is called like the picture, with .explained.jpg at the end.
+
 A folder's pictures come sorted by name as text, the same on every machine: 10.jpg before 2.jpg. The table that --csv
-writes has the columns file, label, probability, error and a row for every picture, also for those that cannot be read.
+writes has the columns file, label, probability, known, error and a row for every picture, also for those that cannot
+be read.
 
 \b
 headstart predict flowers.keras tulip.jpg
 headstart predict flowers.keras new/ --csv predictions.csv
 headstart predict flowers.keras new/ --json > answers.jsonl
+headstart predict flowers.keras new/ --explain why/
 """
 
 
@@ -35,9 +43,14 @@ headstart predict flowers.keras new/ --json > answers.jsonl
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--csv", metavar="FILE|-", help="Write a table (.csv); - writes it to standard output.")
 @click.option("--probabilities", is_flag=True, help="With --csv: a column p(CLASS) for every class too.")
+@click.option(
+    "--explain", metavar="FOLDER", type=click.Path(path_type=Path), help="Write where each answer comes from, as JPEGs."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, in the order of the pictures.")
-def command(model: Path, paths: tuple[str, ...], csv: str | None, probabilities: bool, as_json: bool) -> None:
-    from headstart.answers import check_csv, csv_lines, write_csv
+def command(
+    model: Path, paths: tuple[str, ...], csv: str | None, probabilities: bool, explain: Path | None, as_json: bool
+) -> None:
+    from headstart.answers import check_csv, csv_lines, save_explanations, write_csv
     from headstart.classifier import Classifier
 
     if probabilities and csv is None:
@@ -45,18 +58,26 @@ def command(model: Path, paths: tuple[str, ...], csv: str | None, probabilities:
     if csv == "-" and as_json:
         raise click.UsageError("--csv - and --json would both be written to standard output; give --csv a file")
     target = check_csv(csv) if csv not in (None, "-") else None  # before anything is loaded
+    if explain is not None:
+        _check_folder(explain, paths)
     classifier = Classifier.load(model)
     columns = classifier.class_names if probabilities else ()
     tally = _Tally()
+
+    def answers(predictions: Iterator[Prediction]) -> Iterator[Prediction]:
+        if explain is not None:
+            predictions = save_explanations(classifier, predictions, explain)
+        return tally.counted(predictions, paths)
+
     if csv is None:
-        for prediction in tally.counted(classifier.predict_each(_pictures(paths)), paths):
+        for prediction in answers(classifier.predict_each(_pictures(paths))):
             _say(prediction, as_json=as_json)
     elif target is None:
-        for line in csv_lines(tally.counted(classifier.predict_each(_pictures(paths)), paths), columns):
+        for line in csv_lines(answers(classifier.predict_each(_pictures(paths))), columns):
             click.echo(line, nl=False)
     else:
         with _common.progress() as show:
-            predictions = _shown(tally.counted(_predicted(classifier, paths, show), paths), as_json=as_json)
+            predictions = _shown(answers(_predicted(classifier, paths, show)), as_json=as_json)
             write_csv(predictions, target, probabilities=columns)
         click.echo(f"{target}: {tally}", err=as_json)
     if tally.bad:
@@ -69,7 +90,7 @@ class _Tally:
 
     def __init__(self) -> None:
         self.labels: Counter[str] = Counter()
-        self.bad = 0
+        self.bad = self.strange = 0
 
     @property
     def count(self) -> int:
@@ -82,6 +103,7 @@ class _Tally:
                 self.bad += 1
             else:
                 self.labels[prediction.label] += 1
+                self.strange += prediction.known is False
             yield prediction
         if not self.count:
             where = " ".join(paths)
@@ -91,7 +113,19 @@ class _Tally:
         parts = [f"{count:,} {label}" for label, count in self.labels.most_common(8)]
         rest = self.labels.total() - sum(count for _, count in self.labels.most_common(8))
         parts += [f"{rest:,} of other classes"] * bool(rest) + [f"{self.bad:,} unreadable"] * bool(self.bad)
-        return f"{self.count:,} picture{'s' * (self.count != 1)}: {', '.join(parts)}"
+        strange = f"; {self.strange:,} of them look like none of the classes" if self.strange else ""
+        return f"{self.count:,} picture{'s' * (self.count != 1)}: {', '.join(parts)}{strange}"
+
+
+def _check_folder(folder: Path, paths: tuple[str, ...]) -> None:
+    """Refuse a place where the pictures themselves are looked for: what is written there would be read again."""
+    for path in paths:
+        if path != "-" and Path(path).is_dir() and folder.resolve().is_relative_to(Path(path).resolve()):
+            raise click.UsageError(
+                f"--explain {folder} lies inside {path}, so its pictures would be named too; give it a folder elsewhere"
+            )
+    if folder.exists() and not folder.is_dir():
+        raise click.UsageError(f"--explain {folder} is a file; expected a folder, new or there already")
 
 
 def _say(prediction: Prediction, *, as_json: bool) -> None:
@@ -100,7 +134,8 @@ def _say(prediction: Prediction, *, as_json: bool) -> None:
     elif prediction.error is not None:
         click.echo(f"{prediction.file}: {prediction.error}", err=True)
     else:
-        click.echo(f"{prediction.probability:6.1%}  {prediction.label}  {prediction.file}")
+        mark = "  (none of these)" if prediction.known is False else ""
+        click.echo(f"{prediction.probability:6.1%}  {prediction.label}  {prediction.file}{mark}")
 
 
 def _shown(predictions: Iterator[Prediction], *, as_json: bool) -> Iterator[Prediction]:

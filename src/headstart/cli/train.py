@@ -20,8 +20,10 @@ path,label[,split][,group]; a zip or tar of one of these; or a URL of such an ar
 headstart train flowers/ -o flowers.keras
 headstart train flowers/ -o flowers.keras --source mobilenet --image-size 160
 headstart train flowers/ -o flowers.keras --source mobilenet --weights my.h5
+headstart train flowers/ -o flowers.keras --source auto
 headstart train labels.csv -o model.keras --head dense --augment light
 headstart train flowers/ -o flowers.keras --recipe mine.yaml --epochs 5
+headstart train flowers/ -o flowers.keras --compare-scratch --scratch-epochs 5
 
 A recipe is every decision at once: one that comes with headstart (see headstart recipes), a file, or a model, which
 holds that of the run it came from. Options beside it go before what it says.
@@ -32,7 +34,7 @@ holds that of the run it came from. Options beside it go before what it says.
 @click.argument("photos")
 @_common.output_option
 @click.option("--recipe", metavar="NAME|FILE", help="Every decision at once; the defaults below are without one.")
-@click.option("--source", help="Pretrained network; see headstart sources.  [default: efficientnet_lite0]")
+@click.option("--source", help="Pretrained network, or auto for the best that is here.  [default: efficientnet_lite0]")
 @_common.weights_option
 @_common.image_size_option
 @click.option(
@@ -40,9 +42,9 @@ holds that of the run it came from. Options beside it go before what it says.
     type=click.Choice(["source", "unit"]),
     help="Scale pixels as the source was trained on them, or divide by 255.  [default: source]",
 )
-@click.option("--cut", metavar="LAYER|auto", help="Layer to cut the source at.  [default: auto]")
+@click.option("--cut", metavar="LAYER|auto", help="Layer to cut at; several with + between.  [default: auto]")
 @click.option("--pooling", type=click.Choice(["auto", "avg", "max", "avg+max", "flatten"]), help="[default: auto]")
-@click.option("--head", metavar="NAME", help="linear or dense.  [default: linear]")
+@click.option("--head", metavar="NAME", help="auto, linear, prototype or dense.  [default: auto]")
 @_common.epochs_option
 @click.option(
     "--augment", metavar="NAME|none", help="How training pictures are changed: flip, light, documents.  [default: none]"
@@ -56,16 +58,36 @@ holds that of the run it came from. Options beside it go before what it says.
 )
 @click.option("--max-bad", type=float, help="Share of unreadable pictures that is put up with.  [default: 0.2]")
 @_common.seed_option
+@_common.strict_option
+@click.option(
+    "--compare-scratch", is_flag=True, help="Train the same network from scratch too, and measure the head start."
+)
+@click.option("--scratch-epochs", metavar="N", type=int, help="Epochs of that.  [default: the head's, else 10]")
+@click.option("--scratch-seconds", metavar="S", type=float, help="Seconds of that, in all, in place of epochs.")
+@click.option("--scratch-seeds", metavar="N", type=int, help="How many times each is trained.  [default: 3]")
 @_common.as_json
 def command(
-    photos: str, recipe: str | None, output: Path, report: Path | None, no_report: bool, as_json: bool, **options: Any
-) -> None:
+    photos: str, recipe: str | None, output: Path, report: Path | None, no_report: bool, as_json: bool, strict: bool,
+    compare_scratch: bool, scratch_epochs: int | None, scratch_seconds: float | None, scratch_seeds: int | None,
+    **options: Any,
+) -> None:  # fmt: skip
+    from headstart import scratch
     from headstart.classifier import check_target
     from headstart.train import train
 
+    asked = {"epochs": scratch_epochs, "seconds": scratch_seconds, "seeds": scratch_seeds}
+    budget: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    if budget and not compare_scratch:
+        raise click.UsageError(f"--scratch-{next(iter(budget))} is for --compare-scratch; add that, or leave it out")
+    if compare_scratch:
+        scratch.check(**budget)
     check_target(output)  # before anything is listed or fetched
     decided = _common.recipe_of(recipe, options)
     page = None if no_report else report or output.with_suffix(".html")
     with _common.progress() as show:
-        result = train(_common.open_dataset(photos, show), decided, output=output, report=page, progress=show)
+        opened = _common.open_dataset(photos, show)
+        result = train(opened, decided, output=output, report=page, progress=show, strict=strict)
+        if compare_scratch:  # what was trained is written by now, whatever becomes of this
+            result = scratch.compare_scratch(result, progress=show, **budget)
+            result = result.write_report(page) if page is not None else result
     tell(result, as_json=as_json)

@@ -77,6 +77,8 @@ class Head:
         strengths: rows of `strength`, `accuracy`, `loss` that the penalty was chosen from.
         settings: what it was fitted with.
         epoch_seconds: how long each epoch took, for heads trained by epochs.
+        held_out: rows of the data that a fit had not seen, and the probabilities that it gave them: what a temperature
+            is fitted on (`calibration`); None where there are none.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Head:
     strengths: Sequence[Mapping[str, float]] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     epoch_seconds: Sequence[float] = ()
+    held_out: tuple[np.ndarray, np.ndarray] | None = None
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Probabilities, float32 of shape (pictures, classes), in the order of the classes."""

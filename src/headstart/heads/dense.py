@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from headstart.errors import RecipeError, near
-from headstart.heads import Head, HeadData, Layer, Watcher, moments
+from headstart.few import merged
+from headstart.heads import Head, HeadData, Layer, Watcher, apply, moments
 from headstart.heads._network import NAMES, Dense, Network, from_saved, initial, measured, saved_form
 from headstart.heads._optimizers import Optimizer
 
@@ -95,8 +96,9 @@ class _Training:
         self.data, self.settings = data, settings
         optimizer = Optimizer(settings["optimizer"], settings["learning_rate"], settings["momentum"])
         self.network = Network(layers, optimizer, data.seed)
-        held_out = data.folds == data.folds.min() if data.watch is None else np.zeros(len(data.labels), bool)
-        self.rows = np.flatnonzero(~held_out)
+        folds = merged(data.folds)
+        held_out = folds == folds.min() if data.watch is None else np.zeros(len(data.labels), bool)
+        self.rows, self.held_out = np.flatnonzero(~held_out), np.flatnonzero(held_out)
         watched = data.watch if data.watch is not None else (data.features[held_out], data.labels[held_out])
         self.watched: np.ndarray = watched[0]
         self.watched_targets = self._targets(watched[1])
@@ -135,9 +137,12 @@ class _Training:
                     break
         self._finish(best if patience is not None else None, watcher.end() if watcher is not None else None)
         accuracy, loss = measured(self._watched_logits(), self.watched_targets)
+        layers = self._saved()
+        held_out = (self.held_out, apply(layers, self.watched)) if len(self.held_out) else None
         return Head(
-            NAME, self._saved(), accuracy, loss, None, history, (), plain(self.settings), epoch_seconds=tuple(seconds)
-        )
+            NAME, layers, accuracy, loss, None, history, (), plain(self.settings), epoch_seconds=tuple(seconds),
+            held_out=held_out,
+        )  # fmt: skip
 
     def _finish(self, best: list[tuple[np.ndarray, np.ndarray]] | None, restored: Sequence[Layer] | None) -> None:
         """Put back the weights that are to be kept, where they are not the last epoch's."""

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from headstart.errors import RecipeError, near
+from headstart.few import merged
 from headstart.heads import Head, HeadData, Layer, Watcher, log_loss, moments, softmax
 
 NAME = "linear"
@@ -85,8 +86,14 @@ def fit(
     return Head(
         NAME, (problem.layer(weights),), best["accuracy"], best["loss"],
         found.out_of_fold if len(rows) == len(data.labels) else None, None, found.table,
-        {"strength": found.strength, "solver": "L-BFGS-B"},
+        {"strength": found.strength, "solver": "L-BFGS-B"}, held_out=(rows, found.out_of_fold),
     )  # fmt: skip
+
+
+def refit(features: np.ndarray, labels: np.ndarray, *, classes: int, strength: float) -> Layer:
+    """The softmax layer of one fit at a strength that was chosen before, to the precision of the search."""
+    problem = _Problem(features, labels, classes, None)
+    return problem.layer(problem.solve(strength, None, tolerance=1e-3)[0])
 
 
 @dataclass(frozen=True)
@@ -103,8 +110,11 @@ def cross_validate(
     features: np.ndarray, labels: np.ndarray, folds: np.ndarray, *, classes: int,
     strengths: tuple[float, ...] = STRENGTHS,
 ) -> CrossValidation:  # fmt: skip
-    """The strength of least out-of-fold loss, from the strongest on until the loss has risen twice."""
-    problem = _Problem(features, labels, classes, folds)
+    """The strength of least out-of-fold loss, from the strongest on until the loss has risen twice.
+
+    Folds that leave one out are taken together: each of them would be a fit of its own.
+    """
+    problem = _Problem(features, labels, classes, merged(folds))
     table: list[dict[str, float]] = []
     best, least, start, worse = None, np.inf, None, 0
     for strength in strengths:

