@@ -130,7 +130,7 @@ def test_another_head_does_not_take_over_the_options_of_the_first() -> None:
 @pytest.mark.parametrize(
     ("name", "given", "message"),
     [
-        (None, {"epochs": 3}, "--epochs 3: the linear head has none"),
+        (None, {"epochs": 3}, "--epochs 3: the auto head has none"),
         ("mobilenetv2-average", {"head": "linear", "epochs": 3}, "--epochs 3: the linear head has none"),
         (None, {"views": 4}, r"--views 4 has nothing to draw(.|\n)*--augment light"),
         ("vgg16-dense", {"views": "live"}, "--views live has nothing to draw"),

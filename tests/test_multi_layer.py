@@ -112,7 +112,7 @@ def test_several_layers_are_taken_where_they_win_by_more_than_noise(gained, lost
 
 def test_layers_that_were_asked_for_together_are_one_candidate():
     choice = pick(Stub(halves()), joined=True, pooling="avg")
-    assert (choice.chosen.layer, choice.why) == ("low+middle+top", "it was the only candidate")
+    assert (choice.chosen.layer, choice.why) == ("low+middle+top", "it was the only one asked for")
     both = {**halves(), (output("low", 6, "max"),): noise(6, 7), (output("middle", 6, "max"),): noise(6, 8)}
     ordered = dict(sorted(both.items(), key=lambda item: item[0][0].layer))
     ordered = {group: block for group, block in ordered.items() if group[0].layer != "top"}

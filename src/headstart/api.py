@@ -100,9 +100,7 @@ def train(
         recipe = replace(recipe or Recipe(), callbacks=(*(recipe or Recipe()).callbacks, *named))
     if decisions:
         recipe = Recipe.from_dict({**(recipe or Recipe()).as_dict(), **decisions})
-    return run(
-        photos, recipe, output=output, report=report, progress=progress, callbacks=objects, strict=strict
-    )
+    return run(photos, recipe, output=output, report=report, progress=progress, callbacks=objects, strict=strict)
 
 
 def compare_scratch(

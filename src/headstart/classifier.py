@@ -208,6 +208,7 @@ class Classifier:
                 cut where nothing has a place any more.
 
         Example:
+            >>> flowers = Classifier.load("flowers.keras")           # doctest: +SKIP
             >>> found = flowers.explain("tulip.jpg")                 # doctest: +SKIP
             >>> found.save("tulip.explained.jpg")                    # doctest: +SKIP
         """

@@ -212,7 +212,7 @@ def reliability(
 
     >>> dot = reliability([(0.5, 0.25, 0.0, 1.0, 40)]).after[0]
     >>> dot.x, dot.y, (dot.low, dot.high)
-    (179.0, 208.5, (274.0, 12.0))
+    (183.0, 208.5, (274.0, 12.0))
     """
     to_x, to_y = Scale(0, 1, LEFT, SQUARE - RIGHT), Scale(0, 1, SQUARE - BOTTOM, TOP)
     largest = max((row[4] for row in (*after, *before)), default=1)

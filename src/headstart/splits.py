@@ -18,9 +18,7 @@ from headstart.errors import InputError
 Keys = Sequence[bytes]
 
 
-def groups_of(
-    digests: Sequence[bytes] | None, groups: Sequence[str] | None, *more: Sequence[str] | None
-) -> np.ndarray:
+def groups_of(digests: Sequence[bytes] | None, groups: Sequence[str] | None, *more: Sequence[str] | None) -> np.ndarray:
     """Which rows must stay together: equal contents, equal group names, and whatever those chain together.
 
     Args:

@@ -93,9 +93,8 @@ def train(
         pooling=None if ranked or recipe.pooling == AUTO else recipe.pooling,
     )  # fmt: skip
     with lazy(building_backend()) as worker, _kept_open(Store()) as store:
-        pending = trunk.prepare(
-            wanted, worker, progress=lambda facts: progress(**facts)
-        )  # first, since a worker takes longest to be ready
+        # First, since a worker takes longest to be ready.
+        pending = trunk.prepare(wanted, worker, progress=lambda facts: progress(**facts))
         dataset = photos if isinstance(photos, Dataset) else Dataset.open(photos)
         shape = head_module.shape(len(dataset.classes), recipe.head_options)
         threading.Thread(target=_load_ahead, args=(report is not None,), daemon=True).start()
@@ -128,7 +127,6 @@ def train(
         )  # fmt: skip
         outputs, classes = choice.chosen.outputs, dataset.classes
         blank = classifier_file.blank(wanted, outputs, shape, worker)  # made by the worker while the head is fitted
-        places = trunk.places_of(wanted, outputs, worker) if report is not None else None  # for its mistakes' maps
         data = views.head_data(
             features, outputs, train_rows, folds=fold, recipe=recipe, by_epochs=head_module.BY_EPOCHS,
             watch=rows[watched] if watched is not None else None,
@@ -201,9 +199,9 @@ def train(
         if strict:
             refuse(result.findings)
         blank.result()
-        if places is not None and evaluation.mistakes:
+        if report is not None and evaluation.mistakes:  # for their maps on the page
             with contextlib.suppress(SourceError):  # nothing has a place at this cut: the page goes without maps
-                places.result()
+                trunk.places_of(wanted, outputs, worker).result()
         if target is not None:
             result.classifier.save(target)
             result = replace(result, model=target)
