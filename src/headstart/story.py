@@ -131,7 +131,7 @@ def _choices(result: TrainResult) -> tuple[report.Choice, ...]:
 
 
 def _cost(row: Row, ranking: Ranking) -> str:
-    cost = f"{row.milliseconds_per_image:g} ms a picture"
+    cost = f"{row.milliseconds_per_image:.2f} ms a picture"
     return f"{cost}; the cheapest of those that are as good" if row.recommended and row is not ranking.best else cost
 
 
