@@ -101,7 +101,7 @@ def test_another_cache_folder_has_nothing(wanted: TrunkSpec, fresh_cache: Path) 
         {"cuts": (CUTS[2], CUTS[0])},
         {"poolings": ("max",)},
         {"source": "mobilenet_0.5"},
-    ],  # fmt: skip
+    ],
 )
 def test_another_question_is_compiled_by_itself(small_trunk: Trunk, wanted: TrunkSpec, change: dict[str, Any]) -> None:
     with pytest.raises(AssertionError, match="compile_source"):
