@@ -14,6 +14,8 @@
 | `tiny_dataset`     | session  | `tiny_pictures` as a `Dataset` that is hashed
 | `f32`              | function | features and predictions of this test are computed in f32
 | `trained`          | session  | `tiny_pictures` trained with `small_source` in f32; `.model` and `.report` are written
+| `loaded`           | session  | the classifier of `trained`, read from its file
+| `run`              | function | function (*arguments, stdin) -> (exit status, stdout, stderr) of the command line
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pytest
 
+from headstart.classifier import Classifier
+from headstart.cli import main
 from headstart.dataset import Dataset
 from headstart.recipe import Recipe
 from headstart.result import TrainResult
@@ -142,3 +147,30 @@ def trained(
         return train(
             tiny_pictures, Recipe(**small_source), output=folder / "textile.keras", report=folder / "textile.html"
         )
+
+
+@pytest.fixture(scope="session")
+def loaded(_session_cache: Path, trained: TrainResult) -> Classifier:
+    assert trained.model is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEADSTART_PRECISION", "f32")
+        patch.setenv("HEADSTART_CACHE", str(_session_cache))
+        return Classifier.load(trained.model)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Call the command line as `main` does."""
+
+    def call(*arguments: object, stdin: str = "") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["headstart", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", iter(stdin.splitlines(keepends=True)))
+        status = 0
+        try:
+            main()
+        except SystemExit as leave:
+            status = int(leave.code or 0)
+        out, err = capfd.readouterr()
+        return status, out, err
+
+    return call

@@ -15,30 +15,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from headstart.cli import _common, cli, main
+from headstart.cli import _common, cli
 from headstart.rejection import Rejection
 
 pytestmark = pytest.mark.usefixtures("f32")
 COMMANDS = tuple(cli.list_commands(click.Context(cli)))
 CLASSES = ["global", "local", "nominal"]
-
-
-@pytest.fixture
-def run(monkeypatch, capfd):
-    """Call the command line as `main` does; gives (exit status, standard output, standard error)."""
-
-    def call(*arguments, stdin=""):
-        monkeypatch.setattr(sys, "argv", ["headstart", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", iter(stdin.splitlines(keepends=True)))
-        status = 0
-        try:
-            main()
-        except SystemExit as leave:
-            status = leave.code or 0
-        out, err = capfd.readouterr()
-        return status, out, err
-
-    return call
 
 
 def refused(result, *words):

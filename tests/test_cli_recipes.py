@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,29 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from headstart import recipe_files
-from headstart.cli import _common, cli, main
+from headstart.cli import _common, cli
 from headstart.errors import InputError, RecipeError
 from headstart.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("f32")
 Ran = tuple[int, str, str]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
-    """Call the command line as `main` does; gives (exit status, standard output, standard error)."""
-
-    def call(*arguments: object) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["headstart", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as leave:
-            status = int(leave.code or 0)
-        out, err = capfd.readouterr()
-        return status, out, err
-
-    return call
 
 
 @pytest.fixture

@@ -132,13 +132,6 @@ def test_what_does_not_fit_is_refused() -> None:
 # ---- of a classifier
 
 
-@pytest.fixture(scope="module")
-def loaded(trained: Any) -> Classifier:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HEADSTART_PRECISION", "f32")
-        return Classifier.load(trained.model)
-
-
 @pytest.mark.usefixtures("f32")
 def test_the_network_before_the_pooling_is_the_classifiers_own(
     trained: Any, loaded: Classifier, tiny_dataset: Any

@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 
 from headstart import heads
 from headstart.errors import RecipeError
-from headstart.heads import HeadData, Layer, apply, linear, log_loss, softmax
+from headstart.heads import HeadData, Layer, _softmax, apply, linear, log_loss, softmax
 
 needs_tensorflow = pytest.mark.skipif(
     importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is not installed: pip install 'headstart[cpu]'"
@@ -125,7 +125,7 @@ def test_features_that_are_not_kept_in_memory_give_the_same_head(monkeypatch):
 
 def test_with_many_pictures_the_strength_comes_from_a_sample_and_the_fit_from_all(monkeypatch):
     data = blobs(400, 5)
-    monkeypatch.setattr(linear, "_CHOOSE_FROM", 120)
+    monkeypatch.setattr(_softmax, "CHOOSE_FROM", 120)
     head = linear.fit(data)
     everything = optimum(data.features.astype(np.float64), data.labels, 3, head.settings["strength"])
     np.testing.assert_allclose(head.predict(data.features), everything, atol=0.01)
@@ -138,7 +138,7 @@ def test_with_many_pictures_the_strength_comes_from_a_sample_and_the_fit_from_al
 def test_a_sample_that_misses_a_rare_class_still_gives_a_head_of_all_classes(monkeypatch):
     data = blobs(300, 4)
     labels = np.where(np.arange(300) < 298, data.labels % 2, 2)
-    monkeypatch.setattr(linear, "_CHOOSE_FROM", 30)
+    monkeypatch.setattr(_softmax, "CHOOSE_FROM", 30)
     head = linear.fit(dataclasses.replace(data, labels=labels))
     assert head.predict(data.features).shape == (300, 3)
     assert np.isfinite(head.predict(data.features)).all()

@@ -278,23 +278,8 @@ def test_a_recipe_of_several_cuts_does_what_the_choice_did(
 # ---- the command line -----------------------------------------------------------------------------------------------
 
 
-def told(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object
-) -> tuple[int, str, str]:
-    from headstart.cli import main
-
-    monkeypatch.setattr(sys, "argv", ["headstart", *map(str, arguments)])
-    status = 0
-    try:
-        main()
-    except SystemExit as leave:
-        status = int(leave.code or 0)
-    out, err = capfd.readouterr()
-    return status, out, err
-
-
-def test_the_command_prints_one_document(capfd, monkeypatch, tiny_pictures: Path, ranking: hs.Ranking) -> None:
-    status, out, err = told(capfd, monkeypatch, "rank", tiny_pictures, "--sources", ONE, "--heads", "linear", "--json")
+def test_the_command_prints_one_document(run, tiny_pictures: Path, ranking: hs.Ranking) -> None:
+    status, out, err = run("rank", tiny_pictures, "--sources", ONE, "--heads", "linear", "--json")
     assert status == 0, err
     document = json.loads(out)
     assert set(document) >= {"rows", "recommended", "prior", "not_tried", "notes", "seconds", "verdict"}
@@ -303,10 +288,10 @@ def test_the_command_prints_one_document(capfd, monkeypatch, tiny_pictures: Path
 
 
 def test_the_command_tells_a_person_what_to_take_first(
-    capfd, monkeypatch, tiny_pictures: Path, tmp_path: Path, ranking: hs.Ranking
+    run, tiny_pictures: Path, tmp_path: Path, ranking: hs.Ranking
 ) -> None:
     page = tmp_path / "ranking.html"
-    status, out, err = told(capfd, monkeypatch, "rank", tiny_pictures, "--sources", ONE, "--report", page)
+    status, out, err = run("rank", tiny_pictures, "--sources", ONE, "--report", page)
     assert status == 0, err
     lines = [line for line in out.splitlines() if line]
     assert lines[0].startswith(f"Take {ONE} cut at ")
@@ -315,13 +300,13 @@ def test_the_command_tells_a_person_what_to_take_first(
     assert page.stat().st_size > 5_000
 
 
-def test_the_command_refuses_what_cannot_be(capfd, monkeypatch, tiny_pictures: Path) -> None:
+def test_the_command_refuses_what_cannot_be(run, tiny_pictures: Path) -> None:
     for arguments, words in (
         (("--sources", "mobilenetv22"), "Did you mean mobilenetv2"),
         (("--sources", ONE, "--budget", "-1"), "above 0"),
         (("--sources", ONE, "--heads", "dens"), "Did you mean dense"),
     ):
-        status, out, err = told(capfd, monkeypatch, "rank", tiny_pictures, *arguments)
+        status, out, err = run("rank", tiny_pictures, *arguments)
         assert (status, out) == (2, "")
         assert words in err
         assert "Traceback" not in err

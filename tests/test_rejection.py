@@ -221,13 +221,6 @@ def test_a_figure_that_is_none_is_left_out(found: Any) -> None:
 # ---- in a classifier
 
 
-@pytest.fixture(scope="module")
-def loaded(trained: Any) -> Classifier:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HEADSTART_PRECISION", "f32")
-        return Classifier.load(trained.model)
-
-
 @pytest.mark.usefixtures("f32")
 def test_a_classifier_has_it_before_and_after_it_is_saved(trained: Any, loaded: Classifier, tiny_dataset: Any) -> None:
     rule = trained.rejection

@@ -27,15 +27,7 @@ def make_blank(path: str, spec: dict[str, Any], cuts: list[list[str]], *, head: 
     import keras
 
     source = source_model(spec)
-    values = _side_by_side(source, cuts)
-    dense = []
-    for number, layer in enumerate(head):
-        if layer["dropout"]:
-            values = keras.layers.Dropout(layer["dropout"], name=f"head_dropout_{number + 1}")(values)
-        last = number == len(head) - 1
-        name = "predictions" if last else f"head_dense_{number + 1}"
-        dense.append(keras.layers.Dense(layer["units"], activation=layer["activation"], name=name))
-        values = dense[-1](values)
+    values, dense = on_top(side_by_side(source, cuts), head)
     model = keras.Model(source.inputs, values, name="classifier")
     draws = np.random.default_rng(0)
     marks = []
@@ -50,7 +42,27 @@ def make_blank(path: str, spec: dict[str, Any], cuts: list[list[str]], *, head: 
             archive.writestr(PLACES, json.dumps(places))
 
 
-def _side_by_side(source: Any, cuts: list[list[str]]) -> Any:
+def on_top(values: Any, head: list[dict[str, Any]], *, seed: int | None = None) -> tuple[Any, list[Any]]:
+    """A head on features: what it gives, and its dense layers.
+
+    Args:
+        head: `units`, `activation` and `dropout` (before it) of each dense layer.
+        seed: draws the dropout, where the model is to be trained.
+    """
+    import keras
+
+    dense = []
+    for number, layer in enumerate(head):
+        if layer["dropout"]:
+            own = None if seed is None else seed + number
+            values = keras.layers.Dropout(layer["dropout"], seed=own, name=f"head_dropout_{number + 1}")(values)
+        name = "predictions" if number == len(head) - 1 else f"head_dense_{number + 1}"
+        dense.append(keras.layers.Dense(layer["units"], activation=layer["activation"], name=name))
+        values = dense[-1](values)
+    return values, dense
+
+
+def side_by_side(source: Any, cuts: list[list[str]]) -> Any:
     """The pooled outputs of one layer or of several as one tensor."""
     import keras
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from headstart import multi_layer
 from headstart.features import Features
+from headstart.few import scorable
 from headstart.heads import linear
 from headstart.intervals import wilson
 from headstart.probes import neighbours_out_of_fold, ridge_out_of_fold
@@ -138,13 +139,6 @@ def samples(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Which of so many rows all candidates are screened on, and which the finalists are fitted on."""
     order = np.random.default_rng(seed).permutation(count)
     return np.sort(order[:SCREEN]), np.sort(order[:SAMPLE])
-
-
-def scorable(labels: np.ndarray, folds: np.ndarray) -> np.ndarray:
-    """The pictures whose class is in other folds too; of the rest nothing can be said out of fold."""
-    spread = np.array([len(np.unique(folds[labels == label])) > 1 for label in range(int(labels.max()) + 1)])
-    known: np.ndarray = spread[labels]
-    return known
 
 
 def screen(

@@ -164,7 +164,7 @@ class Pool:
     ) -> tuple[tuple[Candidate, ...], Candidate | None, np.ndarray]:
         labels, folds = self.dataset.labels[rows[screen]], self.folds[rows[screen]]
         groups = choose.groups_of(features.outputs, self.pooling)
-        known = choose.scorable(labels, folds) if len(labels) else np.zeros(0, bool)
+        known = few.scorable(labels, folds) if len(labels) else np.zeros(0, bool)
         if not known.any():  # one picture a class: all cuts are equal as far as anyone can say
             return tuple(choose.unscored(group) for group in groups), None, np.zeros(0, int)
         with choose.one_core_each() as run:
@@ -252,7 +252,7 @@ class Pool:
         labels, folds = self.labels(screened, rows), self.folds[screened.pictures[rows]]
         X = screened.features.matrix(rows, cut.outputs)
         answers, size = _HEADS[name](X, labels, folds, len(self.dataset.classes))
-        known = choose.scorable(labels, folds)
+        known = few.scorable(labels, folds)
         judged = choose.judged(cut, answers, labels, known)
         places = screened.pictures[rows][known]
         row = self._row(screened, judged, places, seconds=self.clock() - start, head=name, size=size)

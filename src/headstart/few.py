@@ -50,6 +50,13 @@ def folds(
     return np.array([number[group] for group in groups.tolist()], np.int64)
 
 
+def scorable(labels: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """The pictures whose class is in other folds too; of the rest nothing can be said out of fold."""
+    spread = np.array([len(np.unique(folds[labels == label])) > 1 for label in range(int(labels.max()) + 1)])
+    known: np.ndarray = spread[labels]
+    return known
+
+
 def told(head: str, settings: Mapping[str, Any]) -> tuple[str, ...]:
     """How a head for few pictures was chosen, where two were fitted; a sentence for people."""
     losses = settings.get("chosen_from")

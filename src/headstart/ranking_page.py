@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headstart import report_charts as charts
 from headstart import report_words as words
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 640, 340
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 16, 48
 LISTED = 60
-_SVG = "http:" + "//www.w3.org/2000/svg"  # the name of a format, not an address: nothing is fetched
 _COLOURS = 3  # of sources that have one of their own; the others share the last
 _TIERS = 0.2  # of the height: less room than this below the frontier's lowest point would hide what lies there
 
@@ -105,19 +104,9 @@ def _staircase(steps: Sequence[tuple[float, float]]) -> str:
 
 @functools.cache
 def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    page = Environment(
-        loader=PackageLoader("headstart", "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, finalize=_harmless,
-    )  # fmt: skip
-    page.filters.update(shown=words.shown, percent=words.percent, finite=math.isfinite)
-    page.globals.update(WIDTH=WIDTH, HEIGHT=HEIGHT, LEFT=LEFT, RIGHT=RIGHT, TOP=TOP, BOTTOM=BOTTOM, xmlns=_SVG)
+    page = words.environment()
+    page.globals.update(WIDTH=WIDTH, HEIGHT=HEIGHT, LEFT=LEFT, RIGHT=RIGHT, TOP=TOP, BOTTOM=BOTTOM, xmlns=words.SVG)
     return page
-
-
-def _harmless(value: Any) -> Any:
-    return words.visible(value) if type(value) is str else value  # Markup is a str too, and done already
 
 
 def svg(ranking: Ranking) -> str:

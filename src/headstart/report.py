@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -51,9 +50,6 @@ __all__ = [
 ]  # fmt: skip
 
 
-_SVG = "http:" + "//www.w3.org/2000/svg"  # the name of a format, not an address: nothing is fetched
-
-
 def _name(text: str, limit: int = 60) -> Any:
     """A name set apart from the direction of the text around it, with the whole of it as a tooltip where shortened."""
     from markupsafe import Markup
@@ -64,21 +60,12 @@ def _name(text: str, limit: int = 60) -> Any:
     return Markup('<bdi title="{}">{}</bdi>').format(whole, short)
 
 
-def _harmless(value: Any) -> Any:
-    return words.visible(value) if type(value) is str else value  # Markup is a str too, and done already
-
-
 @functools.cache
 def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    page = Environment(
-        loader=PackageLoader("headstart", "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, finalize=_harmless,
-    )  # fmt: skip
+    page = words.environment()
     page.filters.update(
-        name=_name, shown=words.shown, percent=words.percent, number=words.number, duration=words.duration,
-        block=words.block, jpeg=words.jpeg_uri, share=charts.share, finite=math.isfinite,
+        name=_name, number=words.number, duration=words.duration, block=words.block, jpeg=words.jpeg_uri,
+        share=charts.share,
     )  # fmt: skip
     limits = {key: value for key, value in vars(report_view).items() if key.isupper() and isinstance(value, int)}
     page.globals.update(limits, WIDTH=charts.WIDTH, HEIGHT=charts.HEIGHT, LEFT=charts.LEFT, RIGHT=charts.RIGHT,
@@ -136,7 +123,7 @@ def curves_svg(runs: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
     if not plots:
         return ""
     template = _environment().get_template("curves.svg")
-    return template.render(plots=plots, runs=drawn, undrawn=len(told) - len(drawn), xmlns=_SVG).strip()
+    return template.render(plots=plots, runs=drawn, undrawn=len(told) - len(drawn), xmlns=words.SVG).strip()
 
 
 def write(report: Report, path: str | os.PathLike[str]) -> None:

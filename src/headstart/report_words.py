@@ -7,9 +7,13 @@ import json
 import math
 import unicodedata
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 THUMBNAIL_BYTES, BLOCK_CHARACTERS = 60_000, 20_000
+SVG = "http:" + "//www.w3.org/2000/svg"  # the name of a format, not an address: nothing is fetched
 
 
 def visible(text: str, keep: str = "\n\t") -> str:
@@ -86,3 +90,19 @@ def jpeg_uri(data: bytes | None) -> str:
     if not data or len(data) > THUMBNAIL_BYTES or not data.startswith(b"\xff\xd8"):
         return ""
     return "data:image/jpeg;base64," + base64.b64encode(data).decode()
+
+
+def environment() -> Environment:
+    """Templates of headstart: what they are given is escaped and made visible, and what they lack is an error."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    page = Environment(
+        loader=PackageLoader("headstart", "templates"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, finalize=_harmless,
+    )  # fmt: skip
+    page.filters.update(shown=shown, percent=percent, finite=math.isfinite)
+    return page
+
+
+def _harmless(value: Any) -> Any:
+    return visible(value) if type(value) is str else value  # Markup is a str too, and done already

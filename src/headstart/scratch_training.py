@@ -17,7 +17,7 @@ import numpy as np
 
 from headstart import sources, views
 from headstart.augment import Augmentation, View
-from headstart.compiling import pooled
+from headstart.blanks import on_top, side_by_side
 from headstart.worker import report_progress
 
 if TYPE_CHECKING:
@@ -115,12 +115,7 @@ def network(spec: dict[str, Any], outputs: list[list[str]], head: list[dict[str,
     source = sources.scaled(sources.find(spec["name"]), spec["preprocessing"])
     trunk = sources.build(source, image_size=(height, width), weights="random", seed=seed)
     trunk.trainable = True
-    seen = [pooled(trunk.get_layer(layer).output, pooling) for layer, pooling in outputs]
-    values = keras.layers.Concatenate()(seen) if len(seen) > 1 else seen[0]
-    for number, layer in enumerate(head):
-        if layer["dropout"]:
-            values = keras.layers.Dropout(layer["dropout"], seed=seed + number)(values)
-        values = keras.layers.Dense(layer["units"], activation=layer["activation"])(values)
+    values, _ = on_top(side_by_side(trunk, outputs), head, seed=seed)
     return keras.Model(trunk.inputs, values)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headstart.dataset import Dataset
+from headstart.estimates import Estimate
 from headstart.findings import Finding
 from headstart.intervals import wilson
 from headstart.looks import FORMATS, Looks
@@ -141,5 +142,4 @@ def _numeric(kind: _Property, member: np.ndarray, guess: np.ndarray) -> tuple[np
 def _difference(more: tuple[int, int], less: tuple[int, int], confidence: float) -> float:
     """The lower end of the interval of a difference between two shares, each (how many, of how many)."""
     one, two = more[0] / more[1], less[0] / less[1]
-    low, high = wilson(*more, confidence)[0], wilson(*less, confidence)[1]
-    return float(one - two - ((one - low) ** 2 + (high - two) ** 2) ** 0.5)
+    return Estimate(one, *wilson(*more, confidence)).minus(Estimate(two, *wilson(*less, confidence))).low

@@ -141,30 +141,27 @@ def train(
         )
         del data  # before the features of other pictures are read
 
-        def answers(name: str, *candidates: Sequence[heads.Layer]) -> list[np.ndarray]:
-            seen = features.matrix(rows[name], outputs)
-            return [heads.apply(layers, seen) for layers in candidates]
+        def answers(name: str, layers: Sequence[heads.Layer]) -> np.ndarray:
+            return heads.apply(layers, features.matrix(rows[name], outputs))
 
-        def measured(name: str, *candidates: Sequence[heads.Layer]) -> list[Evaluation]:
-            found = answers(name, *candidates)
-            return [score(each, labels[rows[name]], classes, split=name, rows=rows[name]) for each in found]
+        def measured(name: str, probabilities: np.ndarray) -> Evaluation:
+            return score(probabilities, labels[rows[name]], classes, split=name, rows=rows[name])
 
         raw = head.layers
         apart = watched if watched not in (None, final) else None  # what is reported on calibrates nothing
         head, calibrated = calibrate(
-            head, labels[train_rows], watched=(answers(apart, raw)[0], labels[rows[apart]]) if apart else None
+            head, labels[train_rows], watched=(answers(apart, raw), labels[rows[apart]]) if apart else None
         )
         head_seconds = time.perf_counter() - head_start
 
         untrained = head_module.untrained(
             choice.chosen.dimensions, len(classes), options=recipe.head_options, seed=recipe.seed
         )
-        others = tuple(measured(name, head.layers)[0] for name in rows if name not in ("train", final))
+        others = tuple(measured(name, answers(name, head.layers)) for name in rows if name not in ("train", final))
         opened = sealed.opening(dataset, rows[final], head.layers, outputs)  # last, and once
         shown = features.matrix(rows[final], outputs)
         evaluation, uncalibrated, before = (
-            score(heads.apply(layers, shown), labels[rows[final]], classes, split=final, rows=rows[final])
-            for layers in (head.layers, raw, untrained)
+            measured(final, heads.apply(layers, shown)) for layers in (head.layers, raw, untrained)
         )
         evaluation, calibrated = replace(evaluation, opened=opened), calibrated.measured(uncalibrated, evaluation)
         rule = rejection.measured(rule, shown, split=final)

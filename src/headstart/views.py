@@ -119,10 +119,10 @@ def _by_epoch(
         return None
     if recipe.views == LIVE:
         return _Live(features, rows, outputs, recipe)
-    return _Kept(features, rows, outputs, kept, recipe.seed)
+    return _Drawn(features, rows, outputs, kept, recipe.seed)
 
 
-class _Kept:
+class _Drawn:
     """Views that were computed before: from memory, or, where they are too many, from the store."""
 
     def __init__(

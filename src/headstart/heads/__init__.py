@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Protocol
@@ -99,6 +99,18 @@ class Head:
     @property
     def parameters(self) -> int:
         return sum(layer.kernel.size + layer.bias.size for layer in self.layers)
+
+
+def check_options(head: str, options: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Refuse an option that a head does not have.
+
+    Raises:
+        RecipeError: there is one; near matches are named.
+    """
+    names = list(known)
+    for name in options:
+        if name not in names:
+            raise RecipeError(f"the {head} head has no option {name!r}; it has {', '.join(names)}.{near(name, names)}")
 
 
 class Watcher(Protocol):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from headstart.heads import Layer, softmax
-from headstart.heads._optimizers import NAMES, Optimizer
+from headstart.heads._optimizers import Optimizer
 
 FUSED_FROM = 2**20
 """Weights of a first layer from which on one pass over it, compiled, beats separate operations of numpy."""
@@ -208,6 +208,3 @@ def measured(logits: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
 def _sigmoid(logits: np.ndarray) -> np.ndarray:
     result: np.ndarray = (0.5 * (1 + np.tanh(0.5 * logits))).astype(np.float32)
     return result
-
-
-__all__ = ["NAMES", "Dense", "Network", "from_saved", "initial", "measured", "saved_form"]

@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from headstart.few import few
-from headstart.heads import Head, HeadData, Layer, Watcher, find, log_loss
+from headstart.few import few, scorable
+from headstart.heads import Head, HeadData, Watcher, find, log_loss
+from headstart.heads._softmax import chooses as chooses
+from headstart.heads._softmax import notes as notes
+from headstart.heads._softmax import untrained as untrained
 
 NAME = "auto"
 SUMMARY = "linear; where pictures are few, the better of linear and prototype out of fold; the default"
@@ -31,24 +34,6 @@ def shape(classes: int, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def chooses(options: Mapping[str, Any]) -> bool:
-    """All is chosen out of fold: nothing is watched."""
-    del options
-    return False
-
-
-def notes(classes: int, options: Mapping[str, Any]) -> tuple[str, ...]:
-    """Nothing out of the ordinary."""
-    del classes, options
-    return ()
-
-
-def untrained(dimensions: int, classes: int, *, options: Mapping[str, Any], seed: int) -> tuple[Layer, ...]:
-    """A softmax layer as Keras would begin it."""
-    found: tuple[Layer, ...] = _head(options).untrained(dimensions, classes, options=options, seed=seed)
-    return found
-
-
 def fit(
     data: HeadData, *, options: Mapping[str, Any] | None = None, progress: Any = None, watcher: Watcher | None = None
 ) -> Head:
@@ -61,7 +46,7 @@ def fit(
     if given or not few(data.labels):
         found: Head = _head(given).fit(data, options=given, progress=progress, watcher=watcher)
         return found
-    known = _known(data)
+    known = scorable(data.labels, data.folds)
     heads: list[Head] = [find(name).fit(data, options={}, progress=progress, watcher=watcher) for name in _NAMES]
     if not known.any():  # one picture a class: nothing can be measured, and the nearer prototype assumes least
         return heads[-1]
@@ -72,10 +57,3 @@ def fit(
 
 def _loss(head: Head, labels: np.ndarray, known: np.ndarray) -> float:
     return log_loss(head.out_of_fold[known], labels[known]) if head.out_of_fold is not None else float("inf")
-
-
-def _known(data: HeadData) -> np.ndarray:
-    """The pictures whose class is in other folds too."""
-    spread = [len(np.unique(data.folds[data.labels == label])) > 1 for label in range(data.classes)]
-    known: np.ndarray = np.array(spread)[data.labels]
-    return known

@@ -19,9 +19,9 @@ import numpy as np
 
 from headstart.errors import RecipeError, near
 from headstart.few import merged
-from headstart.heads import Head, HeadData, Layer, Watcher, apply, moments
-from headstart.heads._network import NAMES, Dense, Network, from_saved, initial, measured, saved_form
-from headstart.heads._optimizers import Optimizer
+from headstart.heads import Head, HeadData, Layer, Watcher, apply, check_options, moments
+from headstart.heads._network import Dense, Network, from_saved, initial, measured, saved_form
+from headstart.heads._optimizers import NAMES, Optimizer
 
 NAME = "dense"
 SUMMARY = "dense layers with dropout, trained by epochs, with learning curves"
@@ -228,11 +228,8 @@ def settings_of(options: Mapping[str, Any] | None) -> dict[str, Any]:
     Raises:
         RecipeError: an option is unknown (near matches are named), of the wrong kind or out of range.
     """
+    check_options(NAME, options or {}, DEFAULTS)
     for name, value in (options or {}).items():
-        if name not in DEFAULTS:
-            raise RecipeError(
-                f"the dense head has no option {name!r}; it has {', '.join(DEFAULTS)}.{near(name, DEFAULTS)}"
-            )
         if name in _WORDS and value not in _WORDS[name]:
             raise RecipeError(
                 f"{name} of the dense head is {' or '.join(_WORDS[name])}; got {value!r}."

@@ -14,16 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from headstart.errors import RecipeError, near
+from headstart.errors import RecipeError
 from headstart.few import merged
-from headstart.heads import Head, HeadData, Layer, Watcher, log_loss, moments, softmax
+from headstart.heads import Head, HeadData, Layer, Watcher, check_options, log_loss, moments, softmax
+from headstart.heads._softmax import chooses as chooses
+from headstart.heads._softmax import notes as notes
+from headstart.heads._softmax import one_layer, sample
+from headstart.heads._softmax import untrained as untrained
 
 NAME = "linear"
-SUMMARY = "logistic regression on pooled features; seconds; the default"
+SUMMARY = "logistic regression on pooled features; seconds"
 BY_EPOCHS = False
 
 STRENGTHS = tuple(float(s) for s in np.logspace(0, -5, 11))
-_CHOOSE_FROM = 4_000  # pictures: enough to place the strength within noise
 _CHUNK = 2048
 _KEEP_BYTES = 48 * 2**20  # features up to this size are held as float32, larger ones are widened chunk by chunk
 
@@ -31,39 +34,17 @@ _KEEP_BYTES = 48 * 2**20  # features up to this size are held as float32, larger
 def shape(classes: int, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One softmax layer."""
     _strengths(options)
-    return [{"units": classes, "activation": "softmax", "dropout": 0.0}]
+    return one_layer(classes)
 
 
 def _strengths(options: Mapping[str, Any]) -> tuple[float, ...]:
-    for name in options:
-        if name != "strength":
-            raise RecipeError(f"the linear head has no option {name!r}; it has strength.{near(name, ['strength'])}")
+    check_options(NAME, options, ["strength"])
     if "strength" not in options:
         return STRENGTHS
     value = options["strength"]
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1e6:
         raise RecipeError(f"strength of the linear head must lie above 0 and not above 1000000; got {value!r}")
     return (float(value),)
-
-
-def chooses(options: Mapping[str, Any]) -> bool:
-    """Its strength is chosen out of fold: nothing is watched."""
-    del options
-    return False
-
-
-def notes(classes: int, options: Mapping[str, Any]) -> tuple[str, ...]:
-    """Nothing out of the ordinary."""
-    del classes, options
-    return ()
-
-
-def untrained(dimensions: int, classes: int, *, options: Mapping[str, Any], seed: int) -> tuple[Layer, ...]:
-    """A softmax layer as Keras would begin it: Glorot-uniform kernel, bias of zeros."""
-    del options
-    limit = np.sqrt(6.0 / (dimensions + classes))
-    kernel = np.random.default_rng(seed).uniform(-limit, limit, (dimensions, classes)).astype(np.float32)
-    return (Layer(kernel, np.zeros(classes, np.float32), "softmax"),)
 
 
 def fit(
@@ -75,7 +56,7 @@ def fit(
         A head of one softmax layer with out-of-fold accuracy and loss.
     """
     del progress, watcher  # for heads that are trained by epochs
-    rows = _sample(data)
+    rows = sample(data)
     found = cross_validate(
         data.features if len(rows) == len(data.features) else data.features[rows], data.labels[rows],
         data.folds[rows], classes=data.classes, strengths=_strengths(options or {}),
@@ -132,14 +113,6 @@ def cross_validate(
     if best is None:
         raise ValueError(f"the features or the labels hold numbers that cannot be fitted. Received: losses={table}")
     return CrossValidation(best[0], tuple(table), best[1], best[2])
-
-
-def _sample(data: HeadData) -> np.ndarray:
-    """All rows, or a seeded sample of them that is large enough to choose the strength on."""
-    count = len(data.labels)
-    if count <= _CHOOSE_FROM:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(data.seed).choice(count, _CHOOSE_FROM, replace=False))
 
 
 class _Problem:

@@ -19,8 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from headstart.errors import RecipeError, near
-from headstart.heads import Head, HeadData, Layer, Watcher, log_loss, moments, softmax
+from headstart.errors import RecipeError
+from headstart.heads import Head, HeadData, Layer, Watcher, check_options, log_loss, moments, softmax
+from headstart.heads._softmax import chooses as chooses
+from headstart.heads._softmax import notes as notes
+from headstart.heads._softmax import one_layer, sample
+from headstart.heads._softmax import untrained as untrained
 
 NAME = "prototype"
 SUMMARY = "nearest class mean under a shrunk covariance; for 1 to 20 pictures a class"
@@ -29,7 +33,6 @@ BY_EPOCHS = False
 SHRINKAGES = (0.02, 0.1, 0.3, 0.6, 0.9, 1.0)
 TEMPERATURES = tuple(float(t) for t in np.logspace(-5, 1, 61))
 """As shares of the mean squared distance by which the second class lies further than the nearest."""
-_CHOOSE_FROM = 4_000  # pictures that λ and T are chosen on, at most
 _PSEUDO = 20  # pictures that the spread of all features together counts for, where that of each is estimated
 _FAR = 1e30  # the distance to a class that has no other picture
 
@@ -37,41 +40,17 @@ _FAR = 1e30  # the distance to a class that has no other picture
 def shape(classes: int, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One softmax layer."""
     _shrinkages(options)
-    return [{"units": classes, "activation": "softmax", "dropout": 0.0}]
+    return one_layer(classes)
 
 
 def _shrinkages(options: Mapping[str, Any]) -> tuple[float, ...]:
-    for name in options:
-        if name != "shrinkage":
-            raise RecipeError(
-                f"the prototype head has no option {name!r}; it has shrinkage.{near(name, ['shrinkage'])}"
-            )
+    check_options(NAME, options, ["shrinkage"])
     if "shrinkage" not in options:
         return SHRINKAGES
     value = options["shrinkage"]
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
         raise RecipeError(f"shrinkage of the prototype head must lie above 0 and not above 1; got {value!r}")
     return (float(value),)
-
-
-def chooses(options: Mapping[str, Any]) -> bool:
-    """Its shrinkage is chosen out of fold: nothing is watched."""
-    del options
-    return False
-
-
-def notes(classes: int, options: Mapping[str, Any]) -> tuple[str, ...]:
-    """Nothing out of the ordinary."""
-    del classes, options
-    return ()
-
-
-def untrained(dimensions: int, classes: int, *, options: Mapping[str, Any], seed: int) -> tuple[Layer, ...]:
-    """A softmax layer as Keras would begin it: Glorot-uniform kernel, bias of zeros."""
-    del options
-    limit = np.sqrt(6.0 / (dimensions + classes))
-    kernel = np.random.default_rng(seed).uniform(-limit, limit, (dimensions, classes)).astype(np.float32)
-    return (Layer(kernel, np.zeros(classes, np.float32), "softmax"),)
 
 
 def fit(
@@ -83,10 +62,7 @@ def fit(
         A head of one softmax layer; its out-of-fold figures are leave-one-out where each picture is a fold.
     """
     del progress, watcher  # for heads that are trained by epochs
-    count = len(data.labels)
-    rows = np.arange(count)
-    if count > _CHOOSE_FROM:
-        rows = np.sort(np.random.default_rng(data.seed).choice(count, _CHOOSE_FROM, replace=False))
+    rows = sample(data)
     found = cross_validate(
         data.features[rows], data.labels[rows], data.folds[rows], classes=data.classes,
         shrinkages=_shrinkages(options or {}),
@@ -97,7 +73,7 @@ def fit(
         NAME, (_layer(data, found.shrinkage, found.temperature),),
         float(right[known].mean()) if known.any() else float("nan"),
         log_loss(found.out_of_fold[known], data.labels[rows][known]),
-        found.out_of_fold if len(rows) == count else None,
+        found.out_of_fold if len(rows) == len(data.labels) else None,
         settings={"shrinkage": found.shrinkage, "temperature": found.temperature, "solver": "closed form"},
         held_out=(rows[known], found.out_of_fold[known]),
     )  # fmt: skip

@@ -1,0 +1,46 @@
+"""What the heads of one softmax layer share, however they are fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from headstart.heads import HeadData, Layer
+
+CHOOSE_FROM = 4_000
+"""Training pictures that a penalty is chosen on, at most: enough to place it within noise."""
+
+
+def one_layer(classes: int) -> list[dict[str, Any]]:
+    """The layer, as `shape` gives it."""
+    return [{"units": classes, "activation": "softmax", "dropout": 0.0}]
+
+
+def chooses(options: Mapping[str, Any]) -> bool:
+    """All is chosen out of fold: nothing is watched."""
+    del options
+    return False
+
+
+def notes(classes: int, options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Nothing out of the ordinary."""
+    del classes, options
+    return ()
+
+
+def untrained(dimensions: int, classes: int, *, options: Mapping[str, Any], seed: int) -> tuple[Layer, ...]:
+    """A softmax layer as Keras would begin it: Glorot-uniform kernel, bias of zeros."""
+    del options
+    limit = np.sqrt(6.0 / (dimensions + classes))
+    kernel = np.random.default_rng(seed).uniform(-limit, limit, (dimensions, classes)).astype(np.float32)
+    return (Layer(kernel, np.zeros(classes, np.float32), "softmax"),)
+
+
+def sample(data: HeadData) -> np.ndarray:
+    """All rows, or a seeded sample of them that is large enough to choose a penalty on."""
+    count = len(data.labels)
+    if count <= CHOOSE_FROM:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(data.seed).choice(count, CHOOSE_FROM, replace=False))
