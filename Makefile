@@ -55,7 +55,7 @@ $(VENV)/.headstart-demo: pyproject.toml | $(VENV)/.headstart-venv
 	@$(PIP) install --editable '.[demo]'
 	@touch $@
 
-# TensorFlow trains the dense head and is the tests' second opinion; the demo does without it.
+# TensorFlow trains from scratch and is the tests' second opinion; the demo does without it.
 $(VENV)/.headstart-dev: pyproject.toml | $(VENV)/.headstart-demo
 	@echo "installing TensorFlow and the developers' tools (about 1.8 GB more)"
 	@$(PIP) install --editable '.[cpu,demo,dev]'
