@@ -62,8 +62,8 @@ def test_pictures_come_in_the_order_asked_for(folder):
 @pytest.mark.parametrize("kept", [4, "live"])
 def test_the_views_are_those_that_the_reused_network_sees(folder, kept):
     pictures, rows, epoch = Pictures.open(folder, {**AUGMENT, "views": kept}), np.array([9, 2]), 6
-    number = views.turns(64, 4, seed=3, epoch=epoch) if kept == 4 else np.full(64, epoch)
     pixels, digests = coloured(64, 0)[0], np.arange(64 * 32).reshape(64, 32).astype(np.uint8)
+    number = views.turns(digests, 4, seed=3, epoch=epoch) if kept == 4 else np.full(64, epoch)
     wanted = [View(PRESETS["light"], 3, int(number[row])).apply(pixels[row], digests[row].tobytes()) for row in rows]
     assert np.array_equal(pictures.batch(rows, pictures.numbers(epoch)), np.stack(wanted))
 

@@ -37,7 +37,12 @@ def seen(small_trunk: Trunk, divided: Dataset) -> Callable[[Recipe], Features]:
     """The features that a recipe's one pass leaves, in memory."""
 
     def run(recipe: Recipe, *, watched: bool = True) -> Features:
-        return extract(divided, small_trunk, None, views=views.looks(recipe, divided, watched=watched))
+        return extract(
+            divided,
+            small_trunk,
+            None,
+            views=views.looks(recipe, divided, by_epochs=recipe.head == "dense", watched=watched),
+        )
 
     return run
 
@@ -61,13 +66,14 @@ def test_of_a_recipe() -> None:
 
 def test_pictures_that_measure_are_never_augmented(divided: Dataset) -> None:
     for recipe, clean in ((recipe_of(cut="x", pooling="avg"), False), (recipe_of(), True)):
-        looks = views.looks(recipe, divided, watched=True)
+        first, every = (views.looks(recipe, divided, by_epochs=by_epochs, watched=True) for by_epochs in (True, False))
         for row in range(len(divided)):
             if divided.splits[row] == "train":
-                assert [view.number for view in looks(row) if view is not None] == [0, 1, 2, 3]
-                assert (None in looks(row)) == clean, "as they are too where a cut is chosen on them"
+                assert [view.number for view in every(row) if view is not None] == [0, 1, 2, 3]
+                assert len([view for view in first(row) if view is not None]) == 1, "the others when they are needed"
+                assert (None in first(row)) == (None in every(row)) == clean, "as they are too where a cut is chosen"
             else:
-                assert looks(row) == (None,)
+                assert first(row) == every(row) == (None,)
 
 
 @pytest.mark.parametrize("in_memory", [2**30, 0], ids=["memory", "store"])
@@ -92,6 +98,11 @@ def test_an_epoch_takes_one_view_of_each_picture_and_all_of_them_in_turn(
     for some in (turns[:4], turns[4:]):
         assert (np.sort(np.stack(some), axis=0) == np.arange(4)[:, None]).all(), "each view once in four epochs"
     assert not np.array_equal(turns[0], turns[4])
+    computed: list[int] = []
+    monkeypatch.setattr(Features, "see", lambda *given, **_: computed.extend(row for row, _ in given[1]))
+    data.epoch_features(0)
+    data.epoch_features(9)
+    assert not computed, "what an epoch has seen is not computed again"
     assert len(set(turns[0].tolist())) > 1, "not the same view for all"
     assert np.array_equal(data.epoch_features(2), data.epoch_features(2))
     assert data.watch is not None

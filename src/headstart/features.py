@@ -103,6 +103,14 @@ class Features:
                 run.compute(_pending(self.trunk), missing, None)
         raise EngineError(f"{len(places)} pictures changed on disk while headstart ran; run the command again")
 
+    def see(self, looks: Sequence[Look], *, kept: Kept | None = None) -> None:
+        """Compute what is lacking of more looks at these pictures, so that `matrix` finds them.
+
+        Args:
+            kept: what other passes over these pictures have left; filled by this one.
+        """
+        _Run(self.dataset, self._store, self._overlay, kept).compute(_pending(self.trunk), looks, None)
+
     def _rows(
         self, digests: list[bytes], wanted: tuple[Output, ...], view: View | None
     ) -> Iterator[tuple[bytes, np.ndarray]]:
@@ -181,6 +189,13 @@ class Kept:
                 self._pixels[digest] = found
         return found
 
+    def close(self) -> None:
+        """Let go of both."""
+        if self.engine is not None:
+            self.engine.close()
+        self.engine = None
+        self._pixels.clear()
+
 
 class _Run:
     """One pass over some pictures."""
@@ -200,12 +215,13 @@ class _Run:
         names = [(output.fingerprint, output.dimensions) for output in trunk.outputs]
         by_view: dict[View | None, dict[bytes, int]] = {}
         for row, view in looks:
-            by_view.setdefault(view, {})[_digest(self.dataset, row)] = row
+            if (digest := _digest(self.dataset, row)) and (digest, view) not in self.overlay:
+                by_view.setdefault(view, {})[digest] = row
         for view, left in by_view.items():
             for space in self.store.spaces_with(_context(trunk, view), names) if self.store is not None else ():
                 for digest in self.store.have(space, list(left)) if self.store is not None else ():
                     del left[digest]
-        return [look for look in looks if _digest(self.dataset, look[0]) in by_view[look[1]]]
+        return [look for look in looks if by_view.get(look[1], {}).get(_digest(self.dataset, look[0])) == look[0]]
 
     def compute(self, pending: PendingTrunk, looks: Sequence[Look], progress: Progress | None) -> list[Look]:
         """Run those of the looks whose features the store lacks, keep what comes out, and return them.

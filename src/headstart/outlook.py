@@ -9,6 +9,7 @@ import numpy as np
 
 from headstart import power_law
 from headstart.estimates import Estimate
+from headstart.halves import widened
 
 WIDE = 0.04
 """An interval of what a doubling brings that is wider says nothing."""
@@ -119,7 +120,7 @@ def _replicates(
         counts = random.poisson(1.0, (_REPLICATES, int(group.max()) + 1)).astype(np.float32)[:, group]
         total += counts.sum(axis=1)
         for size, blocks in enumerate(table):
-            block = blocks[part].astype(np.float32)
+            block = widened(blocks[part])
             hits = counts @ block.T  # (replicates, draws)
             draws = len(block)
             taken = random.integers(0, draws, (_REPLICATES, max(draws - 1, 1)))

@@ -19,6 +19,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from headstart.halves import widened
+
 STRENGTHS = (0.003, 0.03, 0.3)
 """Ridge strengths, as shares of the mean eigenvalue of the features' covariance."""
 NEIGHBOURS = 10
@@ -28,7 +30,7 @@ _LEAST = 1e-6  # for a cut that says the same of every picture: its eigenvalues 
 
 def standardised(X: np.ndarray) -> np.ndarray:
     """float32 columns of mean 0 and deviation 1; constant ones stay 0."""
-    X = np.asarray(X, np.float32)
+    X = widened(np.asarray(X))
     X = X - X.mean(axis=0)
     deviation = X.std(axis=0)
     X /= np.where(deviation > 1e-6, deviation, 1)

@@ -158,7 +158,7 @@ class Pictures:
             return None
         if self.augment["views"] == "live":
             return np.full(len(self.labels), epoch)
-        return views.turns(len(self.labels), int(self.augment["views"]), seed=self.augment["seed"], epoch=epoch)
+        return views.turns(self.digests, int(self.augment["views"]), seed=self.augment["seed"], epoch=epoch)
 
     def batch(self, rows: np.ndarray, numbers: np.ndarray | None) -> np.ndarray:
         """Pictures of some rows as the network takes them, float32 from 0 to 255."""

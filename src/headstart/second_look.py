@@ -10,6 +10,7 @@ from headstart.audit import audit, noticed
 from headstart.dataset import Dataset
 from headstart.features import Features
 from headstart.findings import Finding
+from headstart.halves import widened
 from headstart.heads import Head, linear
 from headstart.looks import Looks
 from headstart.suspects import LEAST, suspects
@@ -122,7 +123,7 @@ def _matrix(features: Features, rows: np.ndarray, outputs: Sequence[Output]) -> 
 def _narrow(features: Features, rows: np.ndarray, outputs: Sequence[Output]) -> np.ndarray:
     parts = []
     for output in outputs:
-        numbers = features.matrix(rows, [output]).astype(np.float32)
+        numbers = widened(features.matrix(rows, [output]))
         if output.pooling == "flatten" and output.dimensions > _WIDE:
             numbers = numbers.reshape(len(rows), -1, output.shape[-1]).mean(axis=1)
         parts.append(numbers)

@@ -105,7 +105,9 @@ def train(
         decides = head_module.chooses(recipe.head_options) or watching.chooses(recipe, callbacks)
         watched = watching.split_to_watch(dataset, decides) if head_module.BY_EPOCHS else None
         features = extract(
-            dataset, pending, store, views=views.looks(recipe, dataset, watched=watched is not None),
+            dataset, pending, store, views=views.looks(
+                recipe, dataset, by_epochs=head_module.BY_EPOCHS, watched=watched is not None
+            ),
             progress=lambda done, total: progress("features", done, total),
         )  # fmt: skip
 

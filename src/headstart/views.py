@@ -1,9 +1,10 @@
 """Which views of a picture a run looks through, and what a head is given of them.
 
 With `views: N` every training picture is seen through N seeded views, whose features are kept; an epoch takes one of
-them for each picture, and every N epochs each view has been taken once. With `views: live` epoch e sees view e of every
-picture, computed when the epoch begins and forgotten after it. Both draw view number k of a picture alike, so `live`
-is what `views: N` becomes where N is the number of epochs.
+them for each picture, and every N epochs each view has been taken once. What an epoch lacks is computed when it begins,
+so the first one waits for one view of each picture alone, and training that stops early has not paid for the rest.
+With `views: live` epoch e sees view e of every picture, forgotten after it. Both draw view number k of a picture alike,
+so `live` is what `views: N` becomes where N is the number of epochs.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from headstart.recipe import AUTO, LIVE, Recipe
 from headstart.trunk import Output
 
 DEFAULT_VIEWS = 8
+IN_ONE_PASS = 8
+"""Live views up to which those of all epochs are computed together, since a picture is then decoded once for all."""
 IN_MEMORY = 2**30
 """Bytes of features of all views that are held in memory; beyond, each epoch reads its own from the store."""
 
@@ -43,17 +46,16 @@ def told(recipe: Recipe) -> str | dict[str, Any]:
 
 
 def of_recipe(recipe: Recipe) -> tuple[View, ...]:
-    """The views that are computed in one pass and kept.
+    """The views that are kept.
 
-    Where they are live, those of all epochs if there are no more of them than `DEFAULT_VIEWS`, since a picture is
-    decoded once for all that are asked for together; else that of the first epoch.
+    Where they are live, those of all epochs if there are no more of them than `IN_ONE_PASS`, else that of the first.
     """
     if not augmented(recipe):
         return ()
     number = count(recipe)
     if isinstance(number, str):
-        epochs = recipe.head_options.get("epochs", DEFAULT_VIEWS + 1)
-        number = int(epochs) if epochs <= DEFAULT_VIEWS else 1
+        epochs = recipe.head_options.get("epochs", IN_ONE_PASS + 1)
+        number = int(epochs) if epochs <= IN_ONE_PASS else 1
     return tuple(_view(recipe, index) for index in range(number))
 
 
@@ -74,18 +76,30 @@ def check(recipe: Recipe, by_epochs: bool) -> None:
         )
 
 
-def looks(recipe: Recipe, dataset: Dataset, *, watched: bool) -> Callable[[int], Sequence[View | None]]:
-    """Through which views each row is seen in the one pass.
+def looks(
+    recipe: Recipe, dataset: Dataset, *, by_epochs: bool, watched: bool
+) -> Callable[[int], Sequence[View | None]]:
+    """Through which views each row is seen in the first pass.
 
-    Pictures that are measured on are seen as they are; those that are trained on through the views, and as they are
-    too where something is chosen or held out on them.
+    Pictures that are measured on are seen as they are; those that are trained on through their views (of the first
+    epoch alone where those of the others are computed when they are needed), and as they are too where something is
+    chosen or held out on them.
     """
     kept = of_recipe(recipe)
     if not kept:
         return lambda _: (None,)
     training = dataset.splits == "train"
-    through = kept if alone(recipe, watched) else (None, *kept)
-    return lambda row: through if training[row] else (None,)
+    as_they_are = () if alone(recipe, watched) else (None,)
+    if not by_epochs or recipe.views == LIVE:
+        return lambda row: (*as_they_are, *kept) if training[row] else (None,)
+    first = turns(_names(dataset, np.arange(len(dataset))), len(kept), seed=recipe.seed, epoch=0)
+    return lambda row: (*as_they_are, kept[first[row]]) if training[row] else (None,)
+
+
+def _names(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
+    """The digests of some pictures as uint8, (rows, 32); zeros for those that could not even be read."""
+    digests = dataset.digested().digests or ()
+    return np.frombuffer(b"".join(digests[row].ljust(32, b"\0") for row in rows), np.uint8).reshape(-1, 32)
 
 
 def alone(recipe: Recipe, watched: bool) -> bool:
@@ -123,40 +137,74 @@ def _by_epoch(
 
 
 class _Drawn:
-    """Views that were computed before: from memory, or, where they are too many, from the store."""
+    """Views that are kept: computed when an epoch first needs them, then from memory, or, where they are too many for
+    it, from the store."""
 
     def __init__(
         self, features: Features, rows: np.ndarray, outputs: Sequence[Output], views: Sequence[View], seed: int
     ) -> None:
         self._features, self._rows, self._outputs = features, rows, outputs
-        self._views, self._count, self._seed = views, len(rows), seed
-        self._dimensions = sum(output.dimensions for output in outputs)
-        everything = np.arange(len(rows))
-        held = 2 * len(rows) * self._dimensions * len(views) <= IN_MEMORY
-        self._held = [self._read(view, everything) for view in views] if held else None
-
-    def _read(self, view: View, some: np.ndarray) -> np.ndarray:
-        return self._features.matrix(self._rows[some], self._outputs, view=view)
+        self._views, self._seed = views, seed
+        self._names = _names(features.dataset, rows)
+        self._shape = (len(views), len(rows), sum(output.dimensions for output in outputs))
+        self._held: np.ndarray | None = None
+        self._ready = np.zeros(self._shape[:2], bool)
+        self._between = Kept()
 
     def __call__(self, epoch: int) -> np.ndarray:
-        turn = turns(self._count, len(self._views), seed=self._seed, epoch=epoch)
+        turn = turns(self._names, len(self._views), seed=self._seed, epoch=epoch)
+        new = ~self._ready[turn, np.arange(len(turn))]
+        self._compute(np.flatnonzero(new), turn)
         result: np.ndarray | None = None
-        for number, view in enumerate(self._views):
+        for number in range(len(self._views)):
             some = np.flatnonzero(turn == number)
-            values = self._held[number][some] if self._held is not None else self._read(view, some)
+            values = self._values(number, some, new[some])
             if result is None:
-                result = np.empty((self._count, self._dimensions), values.dtype)
+                result = np.empty(self._shape[1:], values.dtype)
             result[some] = values
         if result is None:
             raise ValueError("an epoch was asked for where there are no views. Received: views=()")
         return result
 
+    def _compute(self, lacking: np.ndarray, turn: np.ndarray) -> None:
+        if not len(lacking):
+            return
+        self._features.see([(int(self._rows[one]), self._views[turn[one]]) for one in lacking], kept=self._between)
+        self._ready[turn[lacking], lacking] = True
+        if self._ready.all():
+            self._between.close()
 
-def turns(pictures: int, kept: int, *, seed: int, epoch: int) -> np.ndarray:
-    """Which of the kept views each picture is seen through: each of them once in as many epochs as there are views."""
-    random = np.random.default_rng([seed, 3, epoch // kept])
-    orders = random.permuted(np.tile(np.arange(kept), (pictures, 1)), axis=1)
-    result: np.ndarray = orders[:, epoch % kept]
+    def _values(self, number: int, some: np.ndarray, new: np.ndarray) -> np.ndarray:
+        """Features of some pictures through one view; `new` are those that no epoch has read before."""
+        if 2 * np.prod(self._shape, dtype=np.int64) > IN_MEMORY:
+            return self._features.matrix(self._rows[some], self._outputs, view=self._views[number])
+        read = self._features.matrix(self._rows[some[new]], self._outputs, view=self._views[number])
+        if self._held is None:
+            self._held = np.empty(self._shape, read.dtype)
+        self._held[number, some[new]] = read
+        values: np.ndarray = self._held[number, some]
+        return values
+
+
+def turns(names: np.ndarray, kept: int, *, seed: int, epoch: int) -> np.ndarray:
+    """Which of the kept views each picture is seen through: each of them once in as many epochs as there are views.
+
+    Args:
+        names: uint8 (pictures, 32): digests, so that a picture's turns do not hang on what other pictures there are.
+    """
+    words = np.ascontiguousarray(names[:, :8]).view(np.uint64)
+    round_and_view = np.arange(kept, dtype=np.uint64) + np.uint64(epoch // kept * kept)
+    drawn = _mixed(_mixed(words + np.uint64(seed)) + round_and_view)
+    result: np.ndarray = drawn.argsort(axis=1, kind="stable")[:, epoch % kept]
+    return result
+
+
+def _mixed(words: np.ndarray) -> np.ndarray:
+    """The finalizer of SplitMix64 (Steele, Lea and Flood 2014): numbers that look as if drawn at random."""
+    words = words + np.uint64(0x9E3779B97F4A7C15)
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    result: np.ndarray = words ^ (words >> np.uint64(31))
     return result
 
 

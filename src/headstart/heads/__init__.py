@@ -26,6 +26,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from headstart.errors import RecipeError, near
+from headstart.halves import widened
 
 _CHUNK = 2048
 
@@ -135,7 +136,7 @@ def apply(layers: Sequence[Layer], features: np.ndarray) -> np.ndarray:
 
 
 def _apply(layers: Sequence[Layer], block: np.ndarray) -> np.ndarray:
-    values = np.asarray(block, np.float32)
+    values = widened(block)
     for layer in layers:
         values = values @ layer.kernel + layer.bias
         if layer.activation == "relu":
@@ -172,7 +173,7 @@ def moments(features: np.ndarray, rows: np.ndarray | None = None) -> tuple[np.nd
     total, squares = np.zeros(features.shape[1]), np.zeros(features.shape[1])
     for start in range(0, len(chosen), _CHUNK):
         part = features[start : start + _CHUNK] if rows is None else features[chosen[start : start + _CHUNK]]
-        block = np.asarray(part, np.float32)
+        block = widened(part)
         total += block.sum(axis=0, dtype=np.float64)
         squares += np.einsum("ij,ij->j", block, block, dtype=np.float64)
     mean = total / len(chosen)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from headstart.halves import widened
 from headstart.heads import Layer, softmax
 from headstart.heads._optimizers import Optimizer
 
@@ -87,6 +88,10 @@ class Network:
             values *= (self._random.random(values.shape, np.float32) >= rate) * np.float32(1 / (1 - rate))
         return values
 
+    def widened(self, values: np.ndarray) -> np.ndarray:
+        """Features as a new float32 array."""
+        return self._first.widened(values)
+
     def begin(self, x: np.ndarray) -> np.ndarray:
         """What the first layer says of the first batch, before its bias."""
         return self._first.product(x)
@@ -148,6 +153,7 @@ class _Plain:
 
     def __init__(self, kernel: np.ndarray, optimizer: Optimizer) -> None:
         self._kernel, self._optimizer = kernel, optimizer
+        self.widened = widened
 
     def product(self, x: np.ndarray) -> np.ndarray:
         result: np.ndarray = x @ self._kernel
@@ -167,6 +173,7 @@ class _Fused:
         self._kernel, self._optimizer = kernel, optimizer
         self._kind = {"sgd": _kernels.SGD, "rmsprop": _kernels.RMSPROP, "adam": _kernels.ADAM}[optimizer.name]
         self._step, self._threads = _kernels.step, _kernels.threads()
+        self.widened = _kernels.widened
         self._last = np.zeros(len(kernel), np.int64)
         self._nothing = np.zeros((0, kernel.shape[0]), np.float32)
 

@@ -182,7 +182,7 @@ class _Training:
         return self.network.dropped(self._scaled(features[rows]), self.network.layers[0].dropout)
 
     def _scaled(self, block: np.ndarray) -> np.ndarray:
-        values = np.array(block, np.float32, order="C")
+        values = self.network.widened(block)
         if self.mean is not None and self.deviation is not None:
             values -= self.mean
             values /= self.deviation

@@ -16,6 +16,7 @@ import numpy as np
 
 from headstart.errors import RecipeError
 from headstart.few import merged
+from headstart.halves import widened
 from headstart.heads import Head, HeadData, Layer, Watcher, check_options, log_loss, moments, softmax
 from headstart.heads._softmax import chooses as chooses
 from headstart.heads._softmax import notes as notes
@@ -130,7 +131,7 @@ class _Problem:
         self.used /= self.used.sum(axis=0)
         self.held_out = held_out
         self.kept = features.size * 4 <= _KEEP_BYTES
-        self.features = np.asarray(features, np.float32) if self.kept else features
+        self.features = widened(features) if self.kept else features
         self.mean, self.deviation = moments(self.features)
         if self.kept:
             self.features = self._standardised(self.features)
@@ -138,7 +139,7 @@ class _Problem:
         self.targets[np.arange(self.count), labels] = 1
 
     def _standardised(self, block: np.ndarray) -> np.ndarray:
-        result: np.ndarray = (np.asarray(block, np.float32) - self.mean) / self.deviation
+        result: np.ndarray = (widened(block) - self.mean) / self.deviation
         return result
 
     def _chunks(self) -> Any:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from headstart.errors import RecipeError
+from headstart.halves import widened
 from headstart.heads import Head, HeadData, Layer, Watcher, check_options, log_loss, moments, softmax
 from headstart.heads._softmax import chooses as chooses
 from headstart.heads._softmax import notes as notes
@@ -160,7 +161,7 @@ def _scaled(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     weight = len(features) / (len(features) + _PSEUDO)
     own = np.sqrt(weight * deviation**2 + (1 - weight) * pooled)
     own[constant] = max(np.sqrt(pooled), 1.0)
-    scaled: np.ndarray = (np.asarray(features, np.float32) - mean) / own
+    scaled: np.ndarray = (widened(features) - mean) / own
     return scaled, mean, own
 
 
