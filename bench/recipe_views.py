@@ -88,5 +88,6 @@ def _row(name, count, runs):
     return (
         f"{name}, {what}",
         figure,
-        f"{processor} processor seconds, {whole:.0f} s by the clock, {epoch:.2f} s an epoch at the end; at the end {last:.3f}",
+        f"{processor} processor seconds, {whole:.0f} s by the clock, {epoch:.2f} s an epoch at the end;"
+        f" accuracy after the last one {last:.3f}",
     )

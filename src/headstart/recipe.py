@@ -30,7 +30,7 @@ class Recipe:
         head_options: what the head is told, such as `layers` and `epochs` of the dense one.
         augment: `none`, the name of a preset, or a mapping of parameters: see `headstart.augment`.
         views: how an augmented picture is seen: `live` draws a view for each epoch and runs the trunk again; a number,
-            1 to 64, is how many views are drawn once and kept, for epochs to choose from; `auto` is 8.
+            1 to 64, is how many views are drawn once and kept, for epochs to choose from; `auto` is 4.
         callbacks: Keras callbacks of heads trained by epochs, each a mapping from its name to its arguments.
         fine_tune: `off` so far.
         holdout: share of a set without splits that is kept back for the final figure, 0.05 to 0.5.
