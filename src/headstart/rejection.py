@@ -149,9 +149,14 @@ def measured(rule: Rejection | None, features: np.ndarray, *, split: str) -> Rej
     """
     if rule is None:
         return None
-    count, rejected = len(features), int((~rule.known(features)).sum())
-    low, high = wilson(rejected, count)
-    return replace(rule, reached=Rate(split, rejected / count if count else math.nan, low, high, count))
+    return replace(rule, reached=rejected(rule, features, split=split))
+
+
+def rejected(rule: Rejection, features: np.ndarray, *, split: str) -> Rate:
+    """The share of pictures that are taken for none of the classes, with its 95 % Wilson interval."""
+    count, strange = len(features), int((~rule.known(features)).sum())
+    low, high = wilson(strange, count)
+    return Rate(split, strange / count if count else math.nan, low, high, count)
 
 
 def of_member(facts: Any, data: bytes | None) -> Rejection | None:
