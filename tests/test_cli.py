@@ -153,9 +153,11 @@ def test_evaluate_gives_the_contracts_document(run, trained, tiny_pictures):
     assert status == 0, err
     told = json.loads(out)
     assert set(told) >= {"accuracy", "loss", "per_class", "confusion", "calibration"}
-    assert told["accuracy"]["n"] == 48
+    assert told["accuracy"]["n"] == told["rejected"]["n"] == 48
+    assert 0 <= told["rejected"]["low"] <= told["rejected"]["value"] <= told["rejected"]["high"] <= 1
     status, out, _ = run("evaluate", trained.model, tiny_pictures)
     assert status == 0
+    assert f"taken for none of the classes {told['rejected']['value']:.1%}" in out
     assert "n = 48" in out
     assert all(name in out for name in CLASSES)
     assert f"truth, then answers  {'  '.join(CLASSES)}" in out

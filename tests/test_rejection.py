@@ -133,6 +133,21 @@ def test_flattened_features_are_summed_over_places() -> None:
     assert one.scores(places.reshape(60, 30)) == pytest.approx(other.scores(places.mean(axis=(1, 2))), abs=1e-3)
 
 
+def test_parts_count_the_same_whatever_their_scale() -> None:
+    features, labels = blobs(300)
+    noise = 50 + np.random.default_rng(4).normal(size=(300, DIMENSIONS))
+    outputs = tuple(Output(name, "avg", (2, 2, DIMENSIONS), DIMENSIONS, name) for name in "ab")
+    rule = fit(np.concatenate([features, noise], axis=1), labels, np.arange(300), outputs=outputs)
+    assert rule is not None
+    assert rule.parts == ((DIMENSIONS, DIMENSIONS),) * 2
+    strange = np.concatenate([4 * np.eye(1, DIMENSIONS, 9), noise[:1]], axis=1)
+    assert not rule.known(strange).any(), (
+        "the part of large numbers, which all pictures share, does not drown the other"
+    )
+    assert rule.known(np.concatenate([blobs(100, seed=7)[0], noise[:100]], axis=1)).mean() > 0.9
+    assert np.linalg.norm(np.asarray(rule.references, float), axis=1) == pytest.approx(np.ones(300), abs=2e-3)
+
+
 def test_what_it_came_to_has_its_interval() -> None:
     rule = rule_of()
     own = blobs(300, seed=1)[0]
@@ -173,11 +188,16 @@ def test_it_comes_back_from_a_file_as_it_was() -> None:
 
 HOSTILE: dict[str, dict[str, Any]] = {
     "another rule": {"rule": "always"},
-    "no width": {"width": None},
-    "width of text": {"width": "16"},
-    "width of true": {"width": True},
-    "negative width": {"width": -16},
-    "width that does not divide": {"width": 15, "references": 64},
+    "no parts": {"parts": None},
+    "parts of nothing": {"parts": []},
+    "parts of text": {"parts": ["16", "16"]},
+    "parts with text": {"parts": [["16", "16"]]},
+    "part of true": {"parts": [[16, True]]},
+    "negative parts": {"parts": [[-16, -16]]},
+    "a part of three": {"parts": [[16, 16, 16]]},
+    "columns that do not divide": {"parts": [[17, 16]]},
+    "more parts than there can be": {"parts": [[1, 1]] * 65},
+    "more columns than the numbers": {"parts": [[32, 32]]},
     "huge": {"references": 10**12},
     "no references": {"references": 0},
     "more neighbours than references": {"neighbours": 61},
@@ -188,8 +208,6 @@ HOSTILE: dict[str, dict[str, Any]] = {
     "threshold inf": {"threshold": float("inf")},
     "threshold that lets all pass": {"threshold": 2.5},
     "false alarm above 1": {"false_alarm": 2},
-    "features that the width does not divide": {"dimensions": 31},
-    "no features": {"dimensions": None},
 }
 
 
@@ -251,7 +269,8 @@ def test_its_numbers_are_checked_when_a_file_is_loaded(trained: Any, tmp_path: P
     with zipfile.ZipFile(trained.model) as old:
         members = {name: old.read(name) for name in old.namelist()}
     facts = json.loads(members[FACTS])
-    features = facts["rejection"]["dimensions"]
+    width = sum(columns for _, columns in facts["rejection"]["parts"])
+    features = sum(numbers for numbers, _ in facts["rejection"]["parts"])
 
     def refused(**changed: bytes | None) -> None:
         path = tmp_path / "changed.keras"
@@ -268,7 +287,9 @@ def test_its_numbers_are_checked_when_a_file_is_loaded(trained: Any, tmp_path: P
     refused(**{MEMBER: None})
     refused(**{MEMBER: members[MEMBER][:-8]})
     refused(**{FACTS: json.dumps({**facts, "rejection": {**facts["rejection"], "neighbours": 10**9}}).encode()})
-    refused(**{FACTS: json.dumps({**facts, "rejection": {**facts["rejection"], "dimensions": 2 * features}}).encode()})
+    refused(
+        **{FACTS: json.dumps({**facts, "rejection": {**facts["rejection"], "parts": [[2 * features, width]]}}).encode()}
+    )
     refused(**{MEMBER: bytes(65 * 2**20)})
 
 

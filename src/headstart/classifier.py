@@ -267,12 +267,15 @@ class Classifier:
             good = np.array([row for row in range(len(chosen)) if row not in features.bad], int)
             if not len(good):
                 raise PhotosError(f"none of the {len(chosen)} pictures can be read")
-            probabilities = self.probabilities(features, good)
+            values = features.matrix(good, self.outputs)
+        probabilities, rule = apply(self.layers, values), self.rejection
+        rejected = rejection.rejected(rule, values, split=name) if rule is not None else None
         digests = [chosen.digests[row] for row in good] if chosen.digests is not None else []
-        return sealed.measure(
+        found = sealed.measure(
             probabilities, labels[good], self.class_names, split=name, rows=rows[good], digests=digests,
             facts=self.facts, model=self.name,
         )  # fmt: skip
+        return replace(found, rejected=rejected)
 
 
 def check_target(path: str | os.PathLike[str]) -> Path:

@@ -152,7 +152,8 @@ class Evaluation:
         opened: how often these pictures were looked at, where a look was noted.
         seen: how many of them the model was trained on, where it says so.
         unseen: the figures on the others, where some were trained on and some were not.
-        notes: what both mean for the figures, in sentences.
+        rejected: the share that the model takes for none of its classes, by its own rule; None where it has none.
+        notes: what looks and training mean for the figures, in sentences.
     """
 
     accuracy: Rate
@@ -166,6 +167,7 @@ class Evaluation:
     opened: Opening | None = None
     seen: Seen | None = None
     unseen: Evaluation | None = field(default=None, repr=False)
+    rejected: Rate | None = None
     notes: tuple[str, ...] = ()
 
     @cached_property
@@ -224,6 +226,8 @@ class Evaluation:
             told["trained_on"] = dict(vars(self.seen))
         if self.unseen is not None:
             told["unseen"] = self.unseen.as_dict()
+        if self.rejected is not None:
+            told["rejected"] = self.rejected.as_dict()
         if self.notes:
             told["notes"] = list(self.notes)
         return told

@@ -1,8 +1,9 @@
 """None of these: whether a picture looks like any that the classifier was trained on.
 
 The rule is the distance to the k-th nearest training picture, by the angle between features (deep nearest neighbours,
-Sun et al. 2022, arXiv 2204.06507). It knows nothing of labels or of pictures that are none of the classes; of the rules
-that `bench/rejection.py` compares it was the best.
+Sun et al. 2022, arXiv 2204.06507), in the mean over the parts that they are joined from: several cuts, or a cut pooled
+in two ways, have numbers of very different size. It knows nothing of labels or of pictures that are none of the
+classes; of the rules that `bench/rejection.py` compares it was the best.
 
 The threshold is set on the training pictures themselves: each is scored against the others, its own copies and the
 rest of its group left out, and the score is taken that a new picture of the classes exceeds with a stated probability
@@ -21,6 +22,7 @@ import numpy as np
 
 from headstart.errors import ModelFileError
 from headstart.evaluate import Rate
+from headstart.halves import widened
 from headstart.intervals import wilson
 from headstart.trunk import Output
 
@@ -35,6 +37,7 @@ FEWEST = 10
 """Training pictures that are needed for a rule: with fewer, one false alarm in ten could not be promised."""
 MEMBER = "headstart_rejection.f16"
 MAX_NUMBERS = 4_000_000  # 8 MB in the file
+MAX_PARTS = 64
 _SCORED = 4_000  # training pictures that the threshold is set on, at most
 _AT_ONCE = 1024
 
@@ -48,8 +51,8 @@ class Rejection:
         neighbours: k; the k-th nearest reference is what counts.
         threshold: the largest distance (1 − cosine) at which a picture is still known.
         false_alarm: the share of the classes' own pictures that is expected to lie beyond it, 0 to 1.
-        dimensions: how many numbers a picture's features have; a multiple of the width, since flattened features are
-            summed over the places of the picture first.
+        parts: the outputs that the features come from, side by side: how many numbers of a picture each has, and in how
+            many columns of the references they end, since flattened ones are summed over the places of the picture.
         reached: the share of false alarms on pictures that decided nothing; None before it is measured.
     """
 
@@ -57,8 +60,13 @@ class Rejection:
     neighbours: int
     threshold: float
     false_alarm: float
-    dimensions: int
+    parts: tuple[tuple[int, int], ...]
     reached: Rate | None = None
+
+    @property
+    def dimensions(self) -> int:
+        """How many numbers a picture's features have."""
+        return sum(numbers for numbers, _ in self.parts)
 
     def scores(self, features: np.ndarray) -> np.ndarray:
         """How strange pictures are: float32 of shape (pictures,), 0 (as one of the references) to 2.
@@ -66,9 +74,9 @@ class Rejection:
         Args:
             features: of shape (pictures, dimensions), any float type.
         """
-        known = np.asarray(self.references, np.float32)
+        known = widened(self.references)
         blocks = [
-            _kth(_directions(features[start : start + _AT_ONCE], self.references.shape[1]) @ known.T, self.neighbours)
+            _kth(_directions(features[start : start + _AT_ONCE], self.parts) @ known.T, self.neighbours)
             for start in range(0, len(features), _AT_ONCE)
         ]
         return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
@@ -87,7 +95,7 @@ class Rejection:
 
     def facts(self) -> dict[str, Any]:
         """What `headstart.json` holds of it."""
-        return {**self.as_dict(), "width": self.references.shape[1], "dimensions": self.dimensions}
+        return {**self.as_dict(), "parts": [list(part) for part in self.parts]}
 
     def numbers(self) -> bytes:
         """What the member `MEMBER` of a classifier file holds: the references, row by row."""
@@ -104,7 +112,7 @@ def fit(
         features: of shape (pictures, dimensions), any float type.
         labels: their classes, 0 .. C − 1; they decide only that every class is among the references.
         groups: equal numbers for pictures that belong together, such as copies: none vouches for another.
-        outputs: what the features come from; flattened ones are summed over places.
+        outputs: what the features come from, side by side; one output that is no flattened one where nothing is given.
         false_alarm: the share of the classes' own pictures that may be rejected, above 0 and below 1.
         seed: draws the references.
 
@@ -114,22 +122,22 @@ def fit(
         >>> rule.known(np.array([[3.0] * 8, [3.0, -3.0] * 4])).tolist()
         [True, False]
     """
-    count, dimensions = features.shape
-    width = _width(dimensions, outputs)
-    most = max(1, min(REFERENCES, MAX_NUMBERS // width))
+    count = len(features)
+    parts = tuple((output.dimensions, _width(output)) for output in outputs) or ((features.shape[1],) * 2,)
+    most = max(1, min(REFERENCES, MAX_NUMBERS // sum(width for _, width in parts)))
     random = np.random.default_rng([seed, 11])
     chosen = _balanced(labels, most, random)
     smallest = int(np.bincount(labels[chosen])[np.unique(labels)].min(initial=len(chosen)))
     neighbours = max(1, min(round(NEIGHBOURS * len(chosen)), smallest // 2))
-    references = _directions(features[chosen], width).astype(np.float16)
+    references = _directions(features[chosen], parts).astype(np.float16)
     scored = np.arange(count) if count <= _SCORED else np.sort(random.choice(count, _SCORED, replace=False))
-    scores = _left_out(features, scored, references, groups=groups, of=chosen, neighbours=neighbours)
+    scores = _left_out(features, scored, references, parts=parts, groups=groups, of=chosen, neighbours=neighbours)
     scores = np.sort(scores[np.isfinite(scores)])
     if len(scores) < FEWEST:
         return None
     place = min(math.ceil((len(scores) + 1) * (1 - false_alarm)), len(scores))
     promised = max(false_alarm, 1 - place / (len(scores) + 1))
-    return Rejection(references, neighbours, float(scores[place - 1]), promised, dimensions)
+    return Rejection(references, neighbours, float(scores[place - 1]), promised, parts)
 
 
 def measured(rule: Rejection | None, features: np.ndarray, *, split: str) -> Rejection | None:
@@ -141,9 +149,14 @@ def measured(rule: Rejection | None, features: np.ndarray, *, split: str) -> Rej
     """
     if rule is None:
         return None
-    count, rejected = len(features), int((~rule.known(features)).sum())
-    low, high = wilson(rejected, count)
-    return replace(rule, reached=Rate(split, rejected / count if count else math.nan, low, high, count))
+    return replace(rule, reached=rejected(rule, features, split=split))
+
+
+def rejected(rule: Rejection, features: np.ndarray, *, split: str) -> Rate:
+    """The share of pictures that are taken for none of the classes, with its 95 % Wilson interval."""
+    count, strange = len(features), int((~rule.known(features)).sum())
+    low, high = wilson(strange, count)
+    return Rate(split, strange / count if count else math.nan, low, high, count)
 
 
 def of_member(facts: Any, data: bytes | None) -> Rejection | None:
@@ -160,38 +173,36 @@ def of_member(facts: Any, data: bytes | None) -> Rejection | None:
         return None
     if not isinstance(facts, Mapping) or data is None:
         raise ModelFileError(f"`rejection` is no rule with its numbers in {MEMBER}; the file is damaged")
-    width, count, neighbours, dimensions = (
-        _whole(facts, name) for name in ("width", "references", "neighbours", "dimensions")
-    )
-    fits = 0 < width * count <= MAX_NUMBERS and len(data) == 2 * width * count and 0 < neighbours <= count
-    if not fits or dimensions == 0 or dimensions % width:
+    count, neighbours, parts = _whole(facts.get("references")), _whole(facts.get("neighbours")), _parts(facts)
+    width = sum(columns for _, columns in parts)
+    if not (0 < width * count <= MAX_NUMBERS and len(data) == 2 * width * count and 0 < neighbours <= count):
         raise ModelFileError(
-            f"the rule `rejection` has {count} × {width} numbers, {len(data)} bytes and {neighbours} neighbours for"
-            f" {dimensions} features, which do not go together; the file is damaged"
+            f"the rule `rejection` has {count} × {width} numbers, {len(data)} bytes and {neighbours} neighbours, which"
+            " do not go together; the file is damaged"
         )
     references = np.frombuffer(data, "<f2").reshape(count, width)
     threshold, promised = _share(facts, "threshold", 2), _share(facts, "false_alarm", 1)
     if facts.get("rule") != RULE or not np.isfinite(references).all():
         raise ModelFileError("the rule `rejection` is another than headstart writes, or has no sound numbers")
-    return Rejection(references, neighbours, threshold, promised, dimensions, _rate(facts.get("reached")))
+    return Rejection(references, neighbours, threshold, promised, parts, _rate(facts.get("reached")))
 
 
-def _width(dimensions: int, outputs: Sequence[Output]) -> int:
+def _width(output: Output) -> int:
     """Flattened features, channels last, are summed over places: as if pooled on average, once brought to length 1."""
-    channels = {output.shape[-1] for output in outputs}
-    flat = len(channels) == 1 and all(output.pooling == "flatten" and len(output.shape) == 3 for output in outputs)
-    return channels.pop() if flat else dimensions
+    return output.shape[-1] if output.pooling == "flatten" and len(output.shape) == 3 else output.dimensions
 
 
-def _directions(features: np.ndarray, width: int) -> np.ndarray:
-    """Rows of length 1 and of the width asked for, float32."""
-    rows = np.empty((len(features), width), np.float32)
-    some = max(1, _AT_ONCE * width // max(features.shape[1], 1))  # flattened features are wide
+def _directions(features: np.ndarray, parts: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Rows of length 1, float32, to which all parts count the same, whatever the scale of their numbers."""
+    rows, some = [], max(1, _AT_ONCE * 1024 // max(features.shape[1], 1))  # flattened features are wide
     for start in range(0, len(features), some):
-        block = np.asarray(features[start : start + some], np.float32)
-        rows[start : start + some] = block.reshape(len(block), -1, width).sum(axis=1)
-    result: np.ndarray = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    return result
+        block, found, first = widened(features[start : start + some]), [], 0
+        for numbers, width in parts:
+            part = block[:, first : first + numbers].reshape(len(block), -1, width).sum(axis=1)
+            found.append(part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12))
+            first += numbers
+        rows.append(np.concatenate(found, axis=1) / np.float32(math.sqrt(len(parts))))
+    return np.concatenate(rows) if rows else np.zeros((0, sum(width for _, width in parts)), np.float32)
 
 
 def _kth(similar: np.ndarray, neighbours: int) -> np.ndarray:
@@ -211,22 +222,30 @@ def _balanced(labels: np.ndarray, most: int, random: np.random.Generator) -> np.
 
 
 def _left_out(
-    features: np.ndarray, rows: np.ndarray, references: np.ndarray, *, groups: np.ndarray, of: np.ndarray,
-    neighbours: int,
+    features: np.ndarray, rows: np.ndarray, references: np.ndarray, *, parts: Sequence[tuple[int, int]],
+    groups: np.ndarray, of: np.ndarray, neighbours: int,
 ) -> np.ndarray:  # fmt: skip
     """Scores of training pictures against the references of other groups; inf where too few of these are left."""
-    known, scores = np.asarray(references, np.float32), []
+    known, scores = widened(references), []
     for start in range(0, len(rows), _AT_ONCE):
         some = rows[start : start + _AT_ONCE]
-        similar = _directions(features[some], references.shape[1]) @ known.T
+        similar = _directions(features[some], parts) @ known.T
         similar[groups[some][:, None] == groups[of][None, :]] = -np.inf
         scores.append(_kth(similar, neighbours))
     return np.concatenate(scores)
 
 
-def _whole(facts: Mapping[str, Any], name: str) -> int:
-    value = facts.get(name)
+def _whole(value: Any) -> int:
     return value if type(value) is int and 0 < value <= MAX_NUMBERS else 0
+
+
+def _parts(facts: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
+    found = facts.get("parts")
+    pairs = [tuple(map(_whole, pair)) for pair in found if isinstance(pair, list)] if isinstance(found, list) else []
+    sound = [(pair[0], pair[1]) for pair in pairs if len(pair) == 2 and min(pair) > 0 and pair[0] % pair[1] == 0]
+    if not isinstance(found, list) or not 0 < len(sound) == len(found) <= MAX_PARTS:
+        raise ModelFileError(f"`parts` of the rule `rejection` are {str(found)[:80]}; the file is damaged")
+    return tuple(sound)
 
 
 def _share(facts: Mapping[str, Any], name: str, most: float) -> float:

@@ -38,6 +38,7 @@ from headstart.evaluate import Evaluation, score
 from headstart.features import Features, extract
 from headstart.files import why_not_writable
 from headstart.findings import refuse
+from headstart.looks import Looks
 from headstart.progress import Progress, silent
 from headstart.ranker import before_training
 from headstart.recipe import AUTO, Recipe
@@ -82,6 +83,8 @@ def train(
     ranked = None
     if recipe.source == AUTO:
         photos = photos if isinstance(photos, Dataset) else Dataset.open(photos)
+        if strict:
+            photos = _strictly(photos, recipe, progress)
         ranked, recipe = before_training(photos, recipe, progress)
         photos = ranked.dataset
     head_module = heads.find(recipe.head)
@@ -101,7 +104,7 @@ def train(
         dataset, looks = alike.look_over(dataset, store, progress=progress)
         dataset = split(dataset, holdout=recipe.holdout, seed=recipe.seed)
         if strict:  # before the long part
-            refuse((*noticed(dataset, looks.bad), *audit(dataset, unreadable=looks.bad, looks=looks)))
+            _refuse_faults(dataset, looks)
         decides = head_module.chooses(recipe.head_options) or watching.chooses(recipe, callbacks)
         watched = watching.split_to_watch(dataset, decides) if head_module.BY_EPOCHS else None
         features = extract(
@@ -209,6 +212,18 @@ def train(
     if report is not None:
         result = result.write_report(report)
     return replace(result, seconds={**result.seconds, "total": time.perf_counter() - start})
+
+
+def _strictly(photos: Dataset, recipe: Recipe, progress: Progress) -> Dataset:
+    """The pictures, if nothing is found in them; what was seen of them is kept for whoever looks next."""
+    with Store() as store:
+        dataset, looks = alike.look_over(photos, store, progress=progress)
+    _refuse_faults(split(dataset, holdout=recipe.holdout, seed=recipe.seed), looks)
+    return dataset
+
+
+def _refuse_faults(dataset: Dataset, looks: Looks) -> None:
+    refuse((*noticed(dataset, looks.bad), *audit(dataset, unreadable=looks.bad, looks=looks)))
 
 
 @contextlib.contextmanager

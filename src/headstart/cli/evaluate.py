@@ -92,6 +92,9 @@ def _figures(evaluation: Evaluation) -> None:
         ("expected calibration error", evaluation.calibration_error, evaluation.calibration_interval, 3),
     )
     click.echo(", ".join(f"{name} {_between(value, *ends, digits)}" for name, value, ends, digits in figures))
+    if evaluation.rejected is not None:
+        share = evaluation.rejected
+        click.echo(f"taken for none of the classes {share.value:.1%} ({share.low:.1%} to {share.high:.1%})")
     for text in evaluation.notes:
         click.echo(text)
     click.echo()
