@@ -24,8 +24,8 @@ from headstart.recipe import AUTO, LIVE, Recipe
 from headstart.trunk import Output
 
 DEFAULT_VIEWS = 4
-"""In bench/RESULTS.md ("Views") 4 and 8 kept views cannot be told from live ones over three seeds, 2 and 1 can; of those
-that cannot be told apart the cheapest is taken."""
+"""In bench/RESULTS.md ("Views") 4 and 8 kept views cannot be told from live ones over three seeds, and 1 and 2 can; of
+those that cannot be told apart the cheapest is taken."""
 IN_ONE_PASS = 8
 """Live views up to which those of all epochs are computed together, since a picture is then decoded once for all."""
 IN_MEMORY = 2**30
