@@ -119,7 +119,7 @@ def test_audit_tells_all_that_check_tells(
 ) -> None:
     for name in ("global", "nominal"):
         (tmp_path / name).mkdir()
-        for path in textile_pictures(name, 12):
+        for path in textile_pictures(name, 14):
             shutil.copy(path, tmp_path / name)
     assert str(hs.audit(tmp_path)) == "Nothing to report."
     (tmp_path / "global/broken.jpg").write_bytes(b"not a picture")

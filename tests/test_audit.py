@@ -112,7 +112,7 @@ def test_every_check_can_run_by_itself(tmp_path):
     each = {check.__name__: len(list(check(dataset, Seen()))) for check in CHECKS}
     assert each == {
         "_unreadable": 1, "_duplicates": 1, "_leaks": 0, "_two_labels": 1, "_near": 0, "_odd": 0, "_imbalance": 0,
-        "_tiny": 1, "_shortcuts": 0,
+        "_tiny": 1, "_unmeasured": 0, "_shortcuts": 0,
     }  # fmt: skip
 
 
@@ -186,3 +186,44 @@ def test_odd_pictures(tmp_path):
 def test_real_pictures_with_two_labels():
     pairs = [finding.files for finding in audit(Dataset.open(SHARED / "trashnet6"))]
     assert pairs == [("glass/glass115.jpg", "metal/metal91.jpg"), ("glass/glass389.jpg", "plastic/plastic332.jpg")]
+
+
+def test_pictures_that_cannot_be_read_are_no_training_pictures(tmp_path):
+    dataset = write(tmp_path, a=many("a", 200), b=many("b", 60))
+    assert not found(dataset, "imbalance")
+    lost = {row: "broken" for row in range(len(dataset)) if dataset.names[row] == "b" and row % 10}
+    assert found(dataset, "imbalance", unreadable=lost)
+    (tiny,) = [each for each in found(dataset, "odd", unreadable=lost) if "advised" in each.note]
+    assert tiny.note.startswith("b has 6 training pictures")
+    assert len(tiny.files) == 6
+
+
+def test_a_class_of_which_nothing_is_held_back_is_named(tmp_path):
+    dataset = write(tmp_path, train__a=many("a", 12), train__b=many("b", 12), test__a=many("c", 12))
+    (finding,) = [each for each in audit(dataset) if "held back" in each.note]
+    assert finding.kind == "class_mismatch"
+    assert finding.note.startswith("No picture of b is held back")
+
+
+def test_nearly_the_same_picture_with_two_labels_is_found_across_splits(tmp_path):
+    dataset = write(
+        tmp_path, train__a=many("a", 12), train__b=many("b", 12), test__a=many("c", 3), test__b=many("d", 3)
+    )
+    names = [""] * len(dataset)
+    names[dataset.files.index("train/a/3.jpg")] = names[dataset.files.index("test/b/1.jpg")] = "alike 0"
+    divided = split(replace(dataset, alike=tuple(names)))
+    (finding,) = found(divided, "two_labels")
+    assert set(finding.files) == {"train/a/3.jpg", "test/b/1.jpg"}
+    assert finding.action == "Only the copy that is held out furthest is used. Take out the one that is wrong."
+
+
+def test_copies_with_two_labels_across_splits_are_not_said_to_be_kept(tmp_path):
+    dataset = write(
+        tmp_path,
+        train__a=many("a", 12) + " x",
+        train__b=many("b", 12),
+        test__a=many("c", 3),
+        test__b=many("d", 3) + " x",
+    )
+    (finding,) = found(split(dataset), "two_labels")
+    assert finding.action.startswith("Only the copy that is held out furthest is used.")

@@ -153,7 +153,8 @@ def test_evaluate_gives_the_contracts_document(run, trained, tiny_pictures):
     assert status == 0, err
     told = json.loads(out)
     assert set(told) >= {"accuracy", "loss", "per_class", "confusion", "calibration"}
-    assert told["accuracy"]["n"] == told["rejected"]["n"] == 48
+    assert told["accuracy"]["n"] == 48
+    assert (told["rejected"]["n"], told["rejected"]["split"]) == (9, "not trained on")
     assert 0 <= told["rejected"]["low"] <= told["rejected"]["value"] <= told["rejected"]["high"] <= 1
     status, out, _ = run("evaluate", trained.model, tiny_pictures)
     assert status == 0
@@ -233,9 +234,45 @@ def test_evaluate_goes_by_names_whatever_classes_there_are(run, trained, tiny_pi
     told = json.loads(out)
     assert [row["n"] for row in told["per_class"]] == [0, 0, 16]
     assert told["per_class"][0]["recall"] is None
+    assert told["left_out"] == {"unknown_class": 16}
+    assert "16 pictures left out, of classes that the model does not know: aaa-new (16)." in told["notes"]
+    assert "There is no picture of global, local, so nothing is known of how well that is named." in told["notes"]
     shutil.move(tmp_path / "set" / "nominal", tmp_path / "set" / "normal")
     refused(run("evaluate", trained.model, tmp_path / "set"), "The model: global, local, nominal")
     refused(run("evaluate", trained.model, tiny_pictures, "--split", "test"), "no split 'test'")
+
+
+def test_evaluate_counts_a_picture_once_and_says_what_it_left_out(run, trained, tiny_pictures, tmp_path):
+    folder = shutil.copytree(tiny_pictures, tmp_path / "set")
+    for name in ("again", "and-again"):
+        shutil.copy(next((tiny_pictures / "local").iterdir()), folder / "local" / f"{name}.png")
+    (folder / "global" / "bad.jpg").write_text("no picture")
+    (folder / "Local").mkdir()
+    shutil.move(folder / "local" / "again.png", folder / "Local" / "again.png")
+    status, out, err = run("evaluate", trained.model, folder, "--json")
+    assert status == 0, err
+    told = json.loads(out)
+    assert told["left_out"] == {"unknown_class": 1, "unreadable": 1, "copies": 1}
+    assert told["accuracy"]["n"] == 48
+    status, out, _ = run("evaluate", trained.model, folder)
+    for text in ("1 picture left out that cannot be read", "1 file left out that are copies", "Did you mean local?"):
+        assert text in out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems keep names as text")
+def test_file_names_that_are_no_text_are_put_up_with(trained, tiny_pictures, tmp_path):
+    folder = shutil.copytree(tiny_pictures, tmp_path / "set")
+    first = next((folder / "local").iterdir())
+    odd = os.fsencode(folder / "local") + b"/caf\xe9" + os.fsencode(first.suffix)
+    first.rename(os.fsdecode(odd))
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    command = [sys.executable, "-m", "headstart"]
+    for arguments in (["predict", trained.model, odd], ["predict", trained.model, odd, "--json"], ["check", folder]):
+        done = subprocess.run([*command, *arguments], env=environment, capture_output=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+    named = subprocess.run([*command, "predict", trained.model, "-"], input=odd + b"\r\n", env=environment,
+                           capture_output=True, timeout=120, check=True)  # fmt: skip
+    assert b"No such file" not in named.stdout
 
 
 def test_check_gives_findings_and_changes_nothing(run, tiny_pictures, tmp_path):

@@ -111,9 +111,9 @@ def test_the_sentence_says_where_pictures_cannot_separate_them():
 def test_the_sentence_says_which_is_better():
     better = compare(*pair(100, 40, 10, 3))
     assert better.separated
-    assert better.words("old.keras", "new.keras").startswith("Old.keras is better on these 153 pictures: +19.6 points")
+    assert better.words("old.keras", "new.keras").startswith("old.keras is better on these 153 pictures: +19.6 points")
     worse = compare(*reversed(pair(100, 40, 10, 3)))
-    assert worse.words("b", "c").startswith("C is better on these 153 pictures: -19.6 points")
+    assert worse.words("b", "c").startswith("c is better on these 153 pictures: -19.6 points")
     assert "chi-square: p = under 0.001" in str(better)
     told = json.loads(json.dumps(better.as_dict(), allow_nan=False))
     assert told["words"] == str(better)
@@ -158,3 +158,9 @@ def test_pictures_that_either_was_trained_on_are_taken_out_beside():
     assert found.as_dict()["unseen"]["n"] == 2
     assert compare(evaluated([True], trained=[True]), evaluated([True])).unseen is None
     assert compare(evaluated([True]), evaluated([True])).unseen is None
+
+
+def test_a_file_keeps_its_name_and_a_sentence_its_capital():
+    better = compare(*pair(100, 40, 10, 3))
+    assert better.words("models/a.keras", "b").startswith("models/a.keras is better")
+    assert str(better).startswith("The first is better")

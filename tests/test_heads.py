@@ -308,3 +308,15 @@ def test_an_untrained_head_is_near_chance_and_decided_by_its_seed():
     np.testing.assert_array_equal(kernel, linear.untrained(40, 3, options={}, seed=5)[0].kernel)
     assert np.abs(kernel).max() <= np.sqrt(6 / 43)
     assert kernel.std() == pytest.approx(np.sqrt(2 / 43), rel=0.2)
+
+
+def test_pictures_whose_class_no_other_fold_has_say_nothing_of_the_strength_and_the_temperature():
+    data = blobs(300, 20)
+    folds = np.where(data.labels == 2, 3, np.arange(300) % 5)  # all of one class in one group
+    fitted = linear.fit(dataclasses.replace(data, folds=folds))
+    known = data.labels != 2
+    rows, probabilities = fitted.held_out
+    assert rows.tolist() == np.flatnonzero(known).tolist()
+    right = float((fitted.out_of_fold[known].argmax(axis=1) == data.labels[known]).mean())
+    assert fitted.accuracy == pytest.approx(right)
+    assert fitted.loss == pytest.approx(log_loss(probabilities, data.labels[known]))

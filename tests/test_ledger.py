@@ -25,8 +25,18 @@ def test_each_look_is_counted_by_the_pictures_contents():
     assert (again.look, again.models, again.first) == (2, 1, first.first)
     third = record(SET, model="another", command="train")
     assert (third.look, third.models) == (3, 2)
-    assert record(SET[:2], model="one", command="train").look == 1
-    assert count() == 4
+    assert third.before == 3
+    assert count() == 3
+
+
+def test_a_look_at_pictures_that_were_in_another_set_counts():
+    assert record(SET, model="one", command="train").before == 0
+    some = record(SET[:2], model="two", command="train")
+    assert (some.look, some.models, some.before) == (2, 2, 2)
+    more = record([*SET, b"d" * 32], model="three", command="train")
+    assert (more.look, more.models, more.before) == (3, 3, 3)
+    apart = record([b"e" * 32, b"f" * 32], model="three", command="train")
+    assert (apart.look, apart.models, apart.before) == (1, 1, 0)
 
 
 def test_the_dictionary_is_plain():

@@ -60,3 +60,8 @@ def test_what_cannot_be_read_is_not_known(told):
 def test_a_key_that_is_too_long_is_cut_off():
     told = {"count": 1, "key": "00" * 500, "marks": "AAAAAAAAAAA="}
     assert TrainedOn.from_dict(told).holds(digests(0, 2)).tolist() == [False, False]
+
+
+def test_a_count_without_end_is_no_list():
+    told = remember([b"a" * 32], "set").as_dict()
+    assert TrainedOn.from_dict({**told, "count": float("inf")}) is None

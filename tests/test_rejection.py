@@ -343,3 +343,11 @@ def test_auroc_counts_pairs_and_has_an_interval(bench: Any) -> None:
         _, low, high = bench.auroc(random.normal(size=60), random.normal(size=60) + 1)
         held.append(low < 0.7602 < high)  # the normal distribution at 1 / √2
     assert 0.9 < np.mean(held) < 0.99
+
+
+def test_there_may_be_more_classes_than_references() -> None:
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(1200), 3)
+    features = random.normal(size=(len(labels), 8)).astype(np.float32)
+    for seed in range(6):
+        assert rejection.fit(features, labels, np.arange(len(labels)), seed=seed) is not None

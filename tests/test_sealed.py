@@ -115,3 +115,20 @@ def test_a_model_has_one_name_for_what_it_computes():
     assert len(names) == 3
     assert sealed.model_name([Layer(np.asfortranarray(layer.kernel), layer.bias)], ["x"]) in names
     assert score(np.eye(2), np.array([0, 1]), ("a", "b"), split="test").opened is None
+
+
+def test_a_look_at_some_of_the_pictures_before_is_told():
+    sealed.record(DIGESTS[:5], model="other", command="train")
+    (text,) = measured(None).notes
+    assert text.startswith("2nd look at some of these 8 pictures (5 were in an earlier one), at 2 models")
+
+
+def test_of_a_sample_of_what_was_trained_on_the_rest_is_no_test_set(monkeypatch):
+    monkeypatch.setattr("headstart.membership.MOST", 3)
+    found = measured(DIGESTS[:6])
+    assert (found.seen.trained, found.seen.whole) == (3, False)
+    assert found.unseen is None
+    assert found.opened is None
+    (text,) = found.notes
+    assert "at least 3 of these 8 pictures" in text
+    assert "there may be more" in text

@@ -132,3 +132,10 @@ def test_all_findings_together(numbers: Any) -> None:
     kinds = [each.kind for each in found]
     assert kinds == ["unreadable", "unreadable", "near_duplicate", "suspect_label", "suspect_label"]
     assert "The network" in found[2].note
+
+
+def test_labels_of_a_class_that_lies_in_one_fold_are_not_judged(numbers: Any) -> None:
+    rows = np.array([row for row in range(120) if row not in numbers.bad])
+    given = numbers.dataset.labels[rows]
+    folds = np.where(given == 1, 4, np.arange(len(rows)) % 4)
+    assert second_look.labels(numbers, rows, folds, outputs=[POOLED]) == ()

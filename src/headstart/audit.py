@@ -127,24 +127,33 @@ def _two_labels(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
         names = sorted({dataset.names[row] for row in rows})
         if len(names) > 1:
             note = f"The same picture is in {' and in '.join(names)}."
-            action = "Kept, always on the same side of a split. Take out the one that is wrong."
+            action = f"{_kept(dataset, rows)} Take out the one that is wrong."
             yield Finding("two_labels", _files(dataset, rows), note, action)
 
 
+def _kept(dataset: Dataset, rows: list[int]) -> str:
+    """What was done with copies."""
+    if any(dataset.splits[row] == "left out" for row in rows):
+        return "Only the copy that is held out furthest is used."
+    return "Kept, always on the same side of a split."
+
+
 def _near(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
-    """Groups of nearly the same picture; of what the splits left out there is a finding already."""
+    """Groups of nearly the same picture; that some were left out as leaks is a finding already."""
     digests = dataset.digests or ()
-    for name, rows in _alike(dataset).items():
+    for name, together in _alike(dataset).items():
+        names = sorted({dataset.names[row] for row in together})
+        if len(names) > 1 and len({digests[row] for row in together}) > 1:
+            what = f"Nearly the same picture is in {' and in '.join(names)}."
+            action = f"{_kept(dataset, together)} Take out the one that is wrong."
+            yield _agreed("two_labels", dataset, together, what, action, name, seen)
+        rows = [row for row in together if dataset.splits[row] != "left out"]
         if len({digests[row] for row in rows}) < 2:
             continue
         what = f"{number(len(rows), 'file')} of {dataset.names[rows[0]]} show nearly the same picture."
         action = "Kept, always on the same side of a split."
-        names = sorted({dataset.names[row] for row in rows})
         splits = sorted({str(dataset.splits[row]) for row in rows})
-        if len(names) > 1:
-            what = f"Nearly the same picture is in {' and in '.join(names)}."
-            yield _agreed("two_labels", dataset, rows, what, f"{action} Take out the one that is wrong.", name, seen)
-        elif len(splits) == 1:
+        if len(splits) == 1 and len({dataset.names[row] for row in rows}) == 1:
             yield _agreed("near_duplicate", dataset, rows, what, action, name, seen)
         if len(splits) > 1:
             what = f"Nearly the same picture is in {' and '.join(splits)}."
@@ -161,10 +170,10 @@ def _agreed(kind: Kind, dataset: Dataset, rows: list[int], note: str, action: st
 
 
 def _alike(dataset: Dataset) -> dict[str, list[int]]:
-    """Rows of each group of pictures that are nearly the same, those that were left out not among them."""
+    """Rows of each group of pictures that are nearly the same."""
     groups: dict[str, list[int]] = {}
     for row, name in enumerate(dataset.alike or ()):
-        if name and dataset.splits[row] != "left out":
+        if name:
             groups.setdefault(name, []).append(row)
     return groups
 
@@ -195,8 +204,8 @@ def _shortcuts(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
         yield from shortcuts(dataset, seen.looks)
 
 
-def _imbalance(dataset: Dataset, _: Seen) -> Iterator[Finding]:
-    sizes = _training_sizes(dataset)
+def _imbalance(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
+    sizes = _training_sizes(dataset, seen)
     most, least = int(np.argmax(sizes)), int(np.argmin(sizes))
     if sizes[most] > IMBALANCE * sizes[least]:
         names = dataset.classes
@@ -204,18 +213,38 @@ def _imbalance(dataset: Dataset, _: Seen) -> Iterator[Finding]:
         yield Finding("imbalance", (), note, "Nothing. Read the figures of each class, not accuracy alone.")
 
 
-def _tiny(dataset: Dataset, _: Seen) -> Iterator[Finding]:
-    for label in np.flatnonzero(_training_sizes(dataset) < TINY).tolist():
-        rows = [row for row in np.flatnonzero(dataset.labels == label).tolist() if dataset.splits[row] in ("", "train")]
+def _tiny(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
+    trained = _trained_on(dataset, seen)
+    for label in np.flatnonzero(_training_sizes(dataset, seen) < TINY).tolist():
+        rows = np.flatnonzero(trained & (dataset.labels == label)).tolist()
         note = f"{dataset.classes[label]} has {number(len(rows), 'training picture')}; {TINY} or more are advised."
         yield Finding("odd", _files(dataset, rows), note, "Nothing. Its figures will be coarse: add pictures.")
 
 
-def _training_sizes(dataset: Dataset) -> np.ndarray:
+def _unmeasured(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
+    """Classes of which nothing is held back, where something is."""
+    held = np.isin(dataset.splits, ("validation", "test")) & (dataset.labels >= 0)
+    held[list(seen.unreadable)] = False
+    if not held.any():
+        return
+    counts = np.bincount(dataset.labels[held], minlength=len(dataset.classes))
+    for label in np.flatnonzero(counts == 0).tolist():
+        note = f"No picture of {dataset.classes[label]} is held back: how well it is named is not measured."
+        yield Finding(
+            "class_mismatch", (), note, "Nothing. Add pictures of it that do not belong to those in training."
+        )
+
+
+def _trained_on(dataset: Dataset, seen: Seen) -> np.ndarray:
     trained = np.isin(dataset.splits, ("", "train")) & (dataset.labels >= 0)
-    return np.bincount(dataset.labels[trained], minlength=len(dataset.classes))
+    trained[list(seen.unreadable)] = False
+    return trained
+
+
+def _training_sizes(dataset: Dataset, seen: Seen) -> np.ndarray:
+    return np.bincount(dataset.labels[_trained_on(dataset, seen)], minlength=len(dataset.classes))
 
 
 CHECKS: tuple[Check, ...] = (
-    _unreadable, _duplicates, _leaks, _two_labels, _near, _odd, _imbalance, _tiny, _shortcuts
+    _unreadable, _duplicates, _leaks, _two_labels, _near, _odd, _imbalance, _tiny, _unmeasured, _shortcuts
 )  # fmt: skip

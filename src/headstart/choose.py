@@ -121,7 +121,8 @@ def choose_cut(
         return _unscored(groups[0], "it was the only one asked for")
     if not scorable(labels, folds).any():
         deepest = [group for group in groups if group[0].layer == features.outputs[-1].layer]
-        return _unscored(deepest[0], "one picture a class leaves none to compare cuts on, and it is the deepest")
+        alone = "one picture" if len(np.unique(labels)) == len(labels) else "one group of pictures"
+        return _unscored(deepest[0], f"{alone} a class leaves none to compare cuts on, and it is the deepest")
     screen_on, sample = samples(len(rows), seed)
     with one_core_each() as run:
         part = (rows[screen_on], labels[screen_on], folds[screen_on])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -20,9 +21,10 @@ from headstart.explanation import Explanation
 from headstart.features import Features, Progress, extract
 from headstart.files import why_not_writable
 from headstart.heads import Layer, apply
+from headstart.listing import number, some
 from headstart.previews import figure
 from headstart.rejection import Rejection
-from headstart.splitting import final_split
+from headstart.splitting import final_split, once
 from headstart.store import Store
 from headstart.trunk import Output, Trunk, prepare_classifier, prepare_places
 from headstart.worker import building_backend, lazy
@@ -250,7 +252,7 @@ class Classifier:
     def evaluate(
         self, photos: str | os.PathLike[str] | Dataset, *, split: str | None = None, progress: Progress | None = None
     ) -> Evaluation:
-        """Figures on labelled pictures. The look at them is noted (`headstart.ledger`).
+        """Figures on labelled pictures, copies counting once. The look at them is noted (`headstart.ledger`).
 
         Args:
             photos: any form of PHOTOS; classes are matched by name.
@@ -260,22 +262,34 @@ class Classifier:
             PhotosError: no picture has a class that the model knows, or there is no such split.
         """
         dataset = photos if isinstance(photos, Dataset) else Dataset.open(photos, training=False)
-        rows, labels, name = _labelled(dataset, self.class_names, split)
+        rows, labels, name, strangers = _labelled(dataset, self.class_names, split)
         chosen = dataset.take(rows).digested()
         with Store() as store:
             features = extract(chosen, self.trunk, store, progress=progress)
             good = np.array([row for row in range(len(chosen)) if row not in features.bad], int)
             if not len(good):
                 raise PhotosError(f"none of the {len(chosen)} pictures can be read")
+            readable, good = len(good), once(chosen, good)
             values = features.matrix(good, self.outputs)
         probabilities, rule = apply(self.layers, values), self.rejection
-        rejected = rejection.rejected(rule, values, split=name) if rule is not None else None
         digests = [chosen.digests[row] for row in good] if chosen.digests is not None else []
         found = sealed.measure(
             probabilities, labels[good], self.class_names, split=name, rows=rows[good], digests=digests,
             facts=self.facts, model=self.name,
         )  # fmt: skip
-        return replace(found, rejected=rejected)
+        if rule is not None:  # of what was trained on a share would be flattered
+            fresh = found.outcomes is None or ~found.outcomes.was_trained_on
+            where = found.unseen.accuracy.split if found.unseen is not None else name
+            some = values[fresh] if np.any(fresh) else values
+            found = replace(found, rejected=rejection.rejected(rule, some, split=where))
+        counts = {
+            "unknown_class": sum(strangers.values()), "unreadable": len(features.bad), "missing": len(dataset.skipped),
+            "copies": readable - len(good),
+        }  # fmt: skip
+        notes = _on_those_left_out(counts, strangers, self.class_names, np.unique(labels[good]))
+        return replace(
+            found, left_out={why: count for why, count in counts.items() if count}, notes=(*found.notes, *notes)
+        )
 
 
 def check_target(path: str | os.PathLike[str]) -> Path:
@@ -310,8 +324,30 @@ def _stored_head(trunk: Trunk) -> tuple[Layer, ...]:
         )
 
 
-def _labelled(dataset: Dataset, classes: tuple[str, ...], split: str | None) -> tuple[np.ndarray, np.ndarray, str]:
-    """Rows to evaluate, their labels in the model's order of classes, and what the split is called."""
+def _on_those_left_out(
+    counts: Mapping[str, int], strangers: Mapping[str, int], classes: tuple[str, ...], present: np.ndarray
+) -> Iterator[str]:
+    """What a reader of the figures should know of pictures that they are not of."""
+    if strangers:
+        theirs = [f"{theirs} ({count:,})" for theirs, count in sorted(strangers.items())]
+        hints = [hint for name in sorted(strangers) if (hint := near(name, classes))]
+        total = number(counts["unknown_class"], "picture")
+        yield f"{total} left out, of classes that the model does not know: {some(theirs)}.{''.join(hints[:1])}"
+    lost = counts["unreadable"] + counts["missing"]
+    if lost:
+        yield f"{number(lost, 'picture')} left out that cannot be read."
+    if counts["copies"]:
+        yield f"{number(counts['copies'], 'file')} left out that are copies of others: each picture counts once."
+    absent = [name for label, name in enumerate(classes) if label not in present]
+    if absent:
+        yield f"There is no picture of {some(absent)}, so nothing is known of how well that is named."
+
+
+def _labelled(
+    dataset: Dataset, classes: tuple[str, ...], split: str | None
+) -> tuple[np.ndarray, np.ndarray, str, Mapping[str, int]]:
+    """Rows to evaluate, their labels in the model's order of classes, what the split is called, and how many pictures
+    there are of classes that the model does not know."""
     index = {name: number for number, name in enumerate(classes)}
     labels = np.array([index.get(name, -1) for name in dataset.names], int)
     present = sorted({str(name) for name in dataset.splits} - {"", "left out"})
@@ -333,4 +369,4 @@ def _labelled(dataset: Dataset, classes: tuple[str, ...], split: str | None) -> 
             f"none of these pictures is of a class that the model knows.\nThe model: {', '.join(classes)}."
             f" The pictures: {', '.join(theirs[:8])}"
         )
-    return rows, labels[rows], name
+    return rows, labels[rows], name, Counter(dataset.names[row] for row in np.flatnonzero(inside & (labels < 0)))

@@ -68,7 +68,8 @@ class Comparison:
             start = f"{pictures[0].upper()}{pictures[1:]} cannot separate them"
             return f"{start}: {span}; {alone}. {by}."
         better = first if self.difference > 0 else second
-        return f"{better[0].upper()}{better[1:]} is better on these {self.n:,} pictures: {span}; {alone}. {by}."
+        better = f"T{better[1:]}" if better.startswith("the ") else better  # a path keeps its letters
+        return f"{better} is better on these {self.n:,} pictures: {span}; {alone}. {by}."
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, without the evaluations."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -153,7 +153,8 @@ class Evaluation:
         seen: how many of them the model was trained on, where it says so.
         unseen: the figures on the others, where some were trained on and some were not.
         rejected: the share that the model takes for none of its classes, by its own rule; None where it has none.
-        notes: what looks and training mean for the figures, in sentences.
+        left_out: how many pictures were not measured, by why: `unknown_class`, `unreadable`, `missing`, `copies`.
+        notes: what looks, training and pictures that were left out mean for the figures, in sentences.
     """
 
     accuracy: Rate
@@ -168,6 +169,7 @@ class Evaluation:
     seen: Seen | None = None
     unseen: Evaluation | None = field(default=None, repr=False)
     rejected: Rate | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @cached_property
@@ -228,6 +230,8 @@ class Evaluation:
             told["unseen"] = self.unseen.as_dict()
         if self.rejected is not None:
             told["rejected"] = self.rejected.as_dict()
+        if self.left_out:
+            told["left_out"] = dict(self.left_out)
         if self.notes:
             told["notes"] = list(self.notes)
         return told

@@ -58,7 +58,7 @@ class TrainedOn:
         try:
             marks = np.frombuffer(base64.b64decode(told["marks"], validate=True), "<u8")
             return cls(int(told["count"]), bytes.fromhex(told["key"])[:64], np.sort(marks))
-        except (KeyError, TypeError, ValueError, binascii.Error):
+        except (KeyError, TypeError, ValueError, OverflowError, binascii.Error):
             return None
 
 

@@ -127,7 +127,8 @@ def fit(
     most = max(1, min(REFERENCES, MAX_NUMBERS // sum(width for _, width in parts)))
     random = np.random.default_rng([seed, 11])
     chosen = _balanced(labels, most, random)
-    smallest = int(np.bincount(labels[chosen])[np.unique(labels)].min(initial=len(chosen)))
+    counts = np.bincount(labels[chosen])  # with more classes than references some have none
+    smallest = int(counts[counts > 0].min(initial=len(chosen)))
     neighbours = max(1, min(round(NEIGHBOURS * len(chosen)), smallest // 2))
     references = _directions(features[chosen], parts).astype(np.float16)
     scored = np.arange(count) if count <= _SCORED else np.sort(random.choice(count, _SCORED, replace=False))

@@ -41,7 +41,8 @@ class TrainResult:
         classifier: predicts, and saves itself.
         evaluation: on pictures that no choice has seen.
         before: the same pictures under an untrained head.
-        others: further figures on pictures that no choice has seen: of `validation`, where there is a `test` too.
+        others: further figures: of `validation`, where there is a `test` too; whether it decided anything, `decided`
+            and `watched` say.
         choice: which cut was chosen, against what.
         findings: what was noticed about the pictures.
         recipe: every decision, as it was made.
@@ -134,7 +135,10 @@ class TrainResult:
             "fine_tuned": False,
             "before_training": {"accuracy": self.before.accuracy.value, "loss": self.before.loss},
             "accuracy": self.accuracy.as_dict(),
-            "other_accuracies": [other.accuracy.as_dict() for other in self.others],
+            "other_accuracies": [
+                {**other.accuracy.as_dict(), "decided": self.decided and other.accuracy.split == self.watched}
+                for other in self.others
+            ],
             "loss": self.evaluation.loss,
             **{name: measured[name] for name in ("loss_interval", "macro_f1")},
             "reliability": measured["calibration"]["reliability"],
@@ -201,7 +205,11 @@ class TrainResult:
 
         losses = f"loss {self.evaluation.loss:.3f}"
         before = f"before training: accuracy {self.before.accuracy}, loss {self.before.loss:.3f}"
-        others = [f"accuracy {other.accuracy}" for other in self.others]
+        decided = " (these pictures decided how long the head was trained)"
+        others = [
+            f"accuracy {other.accuracy}{decided if self.decided and other.accuracy.split == self.watched else ''}"
+            for other in self.others
+        ]
         others += [text for text in (self.calibration.words() if self.calibration else "", self.looks) if text]
         notes = [losses, *others, before, *self.notes, *([self.reading.words] if self.reading else [])]
         lines = "".join(f"<div>{escape(note)}</div>" for note in notes)

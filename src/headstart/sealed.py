@@ -58,13 +58,13 @@ def measure(
     known = TrainedOn.from_dict(provenance.get("trained_on") if isinstance(provenance, Mapping) else None)
     trained = np.zeros(len(labels), bool) if known is None else known.holds(digests)
     fresh = np.flatnonzero(~trained)
-    if len(fresh):  # what was trained on is no test set, so no look at one
+    if len(fresh) and (known is None or known.whole or not trained.any()):  # what was trained on is no test set
         opened = record([digests[row] for row in fresh.tolist()], model=model, command=command)
         found = replace(found, opened=opened)
     if known is not None and found.outcomes is not None:
         found = replace(found, outcomes=replace(found.outcomes, trained=trained))
         found = replace(found, seen=Seen(int(trained.sum()), len(labels), known.whole))
-    if trained.any() and len(fresh):
+    if trained.any() and len(fresh) and known is not None and known.whole:  # else some of the rest were trained on too
         rest = score(probabilities[fresh], labels[fresh], classes, split="not trained on", rows=rows[fresh])
         found = replace(found, unseen=rest)
     words = (on_training(found), on_looks(found.opened, (found.unseen or found).accuracy))
@@ -83,7 +83,9 @@ def on_looks(opened: Opening | None, rate: Rate) -> str:
         )
     if opened.look == 1:
         return f"1st look at {pictures}: no earlier figure on them can have guided a choice."
-    look = f"{ordinal(opened.look)} look at {pictures}"
+    some = opened.before is not None and opened.before < rate.n
+    look = f"{ordinal(opened.look)} look at {'some of ' if some else ''}{pictures}"
+    look += f" ({opened.before:,} were in an earlier one)" if some else ""
     if opened.models == 1:
         return f"{look}, at the same model each time: the figure is as good as at the first."
     excess = (rate.high - rate.low) / (2 * 1.96) * math.sqrt(2 * math.log(opened.models))
@@ -99,11 +101,16 @@ def on_training(evaluation: Evaluation) -> str:
     if seen is None or not seen.trained:
         return ""
     least = "" if seen.whole else "at least "
+    rest = "" if seen.whole else " Only a sample of what it was trained on is known, so there may be more."
     if seen.trained == seen.n:
         begin = "The model was trained on this picture" if seen.n == 1 else f"The model was trained on all {seen.n:,}"
         return f"{begin}: the figure says what it remembers, not what it would say of other pictures."
     text = f"The model was trained on {least}{seen.trained:,} of these {seen.n:,} pictures, so the figure is too good."
-    return text if evaluation.unseen is None else f"{text} On the others: accuracy {evaluation.unseen.accuracy}."
+    return (
+        f"{text}{rest}"
+        if evaluation.unseen is None
+        else f"{text} On the others: accuracy {evaluation.unseen.accuracy}."
+    )
 
 
 def ordinal(number: int) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from headstart.audit import audit, noticed
 from headstart.dataset import Dataset
 from headstart.features import Features
+from headstart.few import merged, scorable
 from headstart.findings import Finding
 from headstart.halves import widened
 from headstart.heads import Head, linear
@@ -61,6 +62,10 @@ def labels(
     known = head.out_of_fold if head is not None else None
     if known is None or len(known) != len(rows):
         known = _out_of_fold(features, rows, folds, outputs)
+    seen = np.flatnonzero(scorable(given, merged(folds)))  # of a class that no other fold has, a fit knows nothing
+    rows, given, known = rows[seen], given[seen], known[seen]
+    if not judgeable(given):
+        return ()
     found, agrees = [], float((known.argmax(axis=1) == given).mean())
     for each in suspects(known, given):
         name, other = dataset.classes[each.label], dataset.classes[each.other]

@@ -83,6 +83,15 @@ def final_split(dataset: Dataset) -> str:
     raise PhotosError("There is no test and no validation split to measure on.\nMake one with `split(dataset)`.")
 
 
+def once(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
+    """The rows without copies under the same label: a picture that is measured on counts once."""
+    first: dict[tuple[bytes, int], int] = {}
+    for row in rows.tolist():
+        digest = dataset.digests[row] if dataset.digests is not None else b"%d" % row
+        first.setdefault((digest, int(dataset.labels[row])), row)
+    return np.array(list(first.values()), int)
+
+
 def _without_leaks(dataset: Dataset) -> Dataset:
     group = together(dataset)
     rank = np.array([_RANK[name] for name in dataset.splits.tolist()])

@@ -43,7 +43,7 @@ from headstart.progress import Progress, silent
 from headstart.ranker import before_training
 from headstart.recipe import AUTO, Recipe
 from headstart.result import TrainResult, facts_of
-from headstart.splitting import final_split, keys, split, together
+from headstart.splitting import final_split, keys, once, split, together
 from headstart.store import Store
 from headstart.worker import building_backend, lazy
 
@@ -267,6 +267,8 @@ def _usable(features: Features, name: str, recipe: Recipe) -> np.ndarray:
             f" {recipe.max_bad:.0%} that --max-bad allows.\nFor example {examples}"
         )
     rows = np.array([row for row in dataset.split_indices(name) if int(row) not in features.bad], int)
+    if name != "train":
+        rows = once(dataset, rows)
     counts = np.bincount(dataset.labels[rows], minlength=len(dataset.classes))
     least = 2 if heads.find(recipe.head).BY_EPOCHS else 1  # a part is held out to watch where there are epochs
     if name == "train" and counts.min(initial=least) < least:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from headstart.evaluate import Evaluation
+from headstart.listing import some
 
 _SHARE_OF_MISTAKES = 0.5
 _ENOUGH = 10  # mistakes between two classes, before anything is said of them
@@ -26,6 +27,9 @@ def verdict(evaluation: Evaluation) -> str:
         f" (95 % interval {rate.low:.1%} to {rate.high:.1%})."
     )
     totals = evaluation.confusion.sum(axis=1)
+    unseen = [evaluation.classes[label] for label in np.flatnonzero(totals == 0)]
+    if unseen:
+        plain += f" No picture of {some(unseen)} was among them, so nothing is known of how well that is named."
     commonest = int(totals.argmax())
     share = totals[commonest] / rate.n
     if rate.low <= share:
@@ -55,10 +59,10 @@ def _hopeless_pair(evaluation: Evaluation) -> str | None:
     mistakes = int(wrong.sum())
     if both_ways[first, second] < max(_ENOUGH, _SHARE_OF_MISTAKES * mistakes) or len(evaluation.classes) < 3:
         return None
-    inside = confusion[np.ix_([first, second], [first, second])]
-    right, count = int(np.trace(inside)), int(inside.sum())
-    commoner = max((first, second), key=lambda index: confusion[index].sum())
-    share = float(inside.sum(axis=1).max() / count)
+    totals = confusion[[first, second]].sum(axis=1)
+    right, count = int(confusion[[first, second], [first, second]].sum()), int(totals.sum())
+    commoner = (first, second)[int(totals.argmax())]
+    share = float(totals.max() / count)
     a, b = sorted((evaluation.classes[first], evaluation.classes[second]))
     if right / count > share + _HARDLY:
         return None

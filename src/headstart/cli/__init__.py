@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import os
@@ -61,6 +62,9 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; the exit status is 0 done, 2 the input's fault, 1 headstart's own."""
+    for stream, errors in ((sys.stdout, "backslashreplace"), (sys.stdin, "surrogateescape")):
+        with contextlib.suppress(AttributeError, ValueError):  # a stream of somebody else's
+            stream.reconfigure(errors=errors)  # type: ignore[union-attr]  # file names need not be text
     try:
         status = cli.main(standalone_mode=False)
     except click.ClickException as error:

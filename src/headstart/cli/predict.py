@@ -168,7 +168,7 @@ def _pictures(paths: tuple[str, ...]) -> Iterator[str]:
 
     for path in paths:
         if path == "-":
-            yield from (line.rstrip("\n") for line in sys.stdin if line.strip())
+            yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
         elif Path(path).is_dir():
             yield from pictures_in(path)
         else:

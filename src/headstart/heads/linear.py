@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from headstart.errors import RecipeError
-from headstart.few import merged
+from headstart.few import merged, scorable
 from headstart.halves import widened
 from headstart.heads import Head, HeadData, Layer, Watcher, check_options, log_loss, moments, softmax
 from headstart.heads._softmax import chooses as chooses
@@ -65,10 +65,12 @@ def fit(
     problem = _Problem(data.features, data.labels, data.classes, None)
     weights, _ = problem.solve(found.strength, found.start, tolerance=1e-5)
     best = next(row for row in found.table if row["strength"] == found.strength)
+    known = scorable(data.labels[rows], merged(data.folds[rows]))
     return Head(
         NAME, (problem.layer(weights),), best["accuracy"], best["loss"],
         found.out_of_fold if len(rows) == len(data.labels) else None, None, found.table,
-        {"strength": found.strength, "solver": "L-BFGS-B"}, held_out=(rows, found.out_of_fold),
+        {"strength": found.strength, "solver": "L-BFGS-B"},
+        held_out=(rows[known], found.out_of_fold[known]) if known.any() else None,
     )  # fmt: skip
 
 
@@ -96,14 +98,17 @@ def cross_validate(
 
     Folds that leave one out are taken together: each of them would be a fit of its own.
     """
-    problem = _Problem(features, labels, classes, merged(folds))
+    parts = merged(folds)
+    problem = _Problem(features, labels, classes, parts)
+    known = scorable(labels, parts)  # a fit that saw nothing of a class can say nothing of its pictures
+    known = known if known.any() else np.ones(len(labels), bool)
     table: list[dict[str, float]] = []
     best, least, start, worse = None, np.inf, None, 0
     for strength in strengths:
         start, logits = problem.solve(strength, start, tolerance=1e-3)
         probabilities = problem.out_of_fold(logits)
-        loss = log_loss(probabilities, labels)
-        accuracy = float((probabilities.argmax(axis=1) == labels).mean())
+        loss = log_loss(probabilities[known], labels[known])
+        accuracy = float((probabilities[known].argmax(axis=1) == labels[known]).mean())
         table.append({"strength": strength, "accuracy": accuracy, "loss": loss})
         worse = worse + 1 if loss >= least else 0
         if loss < least:
