@@ -35,14 +35,13 @@ class Run:
     def seconds_to(self, accuracy):
         """Seconds from the start of the process to the end of the first epoch that is as good; None where none is.
 
-        Everything but the head's later epochs counts as spent by then: all views, and the saving at the end.
+        Everything but the head's later epochs counts as spent by then, the saving at the end too.
         """
         curve = self.told["history"]["val_accuracy"]
         reached = [epoch for epoch, value in enumerate(curve) if value >= accuracy - 1e-6]  # single precision
         if not reached:
             return None
-        later = self.epochs - 1 - reached[0]
-        return self.whole - later * self.told["seconds"]["head"] / self.epochs
+        return self.whole - sum(self.told["epoch_seconds"][reached[0] + 1 :])
 
 
 def headstart(arguments, cache, *, memory=False):

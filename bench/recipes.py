@@ -100,7 +100,7 @@ def _to_the_best(told, runs):
     figure = f"{spread(reached, '.1f')} s" if reached else "not reached"
     curve_of = runs[0].told.get("watched") or "a part of the training pictures"
     rows.append(
-        (f"headstart, nothing cached, time to the same accuracy on {curve_of}, all views counted", figure, note)
+        (f"headstart, nothing cached, time to the same accuracy on {curve_of}, its views counted", figure, note)
     )
     last = [run.accuracy for run in runs]
     rows += [
