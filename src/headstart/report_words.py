@@ -40,6 +40,16 @@ def shown(text: str, limit: int = 60) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1 - half]}…{text[-half:]}"
 
 
+def cuts(layers: str) -> str:
+    """The layers of a cut; where several are joined the first and the last of them, and how many there are.
+
+    >>> cuts("mixed7"), cuts("mixed3+mixed7"), cuts("mixed3+mixed5+mixed7")
+    ('mixed7', 'mixed3 + mixed7', 'mixed3 … mixed7, 3 cuts')
+    """
+    names = layers.split("+")
+    return " + ".join(names) if len(names) < 3 else f"{names[0]} … {names[-1]}, {len(names)} cuts"
+
+
 def percent(value: float | None, digits: int = 1) -> str:
     """A rate in words; what is not all or nothing is never rounded to it.
 
@@ -100,7 +110,7 @@ def environment() -> Environment:
         loader=PackageLoader("headstart", "templates"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, finalize=_harmless,
     )  # fmt: skip
-    page.filters.update(shown=shown, percent=percent, finite=math.isfinite)
+    page.filters.update(shown=shown, percent=percent, finite=math.isfinite, cuts=cuts)
     return page
 
 
