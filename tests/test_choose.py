@@ -186,6 +186,18 @@ def test_progress_counts_the_candidates():
     assert {total for _, total in told} == {4}
 
 
+def test_pictures_that_nobody_could_name_count_for_no_figure():
+    labels = LABELS.copy()
+    labels[:3] = 3  # a class that is in one fold alone
+    features = Stub({("top", "avg"): signal(8, 1, spread=0.1)})
+    (found,), _ = choose.screen(
+        features, ROWS, labels, FOLDS, groups=choose.groups_of(features.outputs, None), run=map, neighbours=True,
+        several=False,
+    )  # fmt: skip
+    assert len(found.right) == 237
+    assert found.accuracy == found.neighbours == 1.0
+
+
 def test_rows_and_labels_go_together():
     rows = np.random.default_rng(0).permutation(240)[:150]
     features = Stub({("low", "avg"): noise(8, 0), ("top", "avg"): signal(8, 1)})

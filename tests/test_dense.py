@@ -191,6 +191,21 @@ def test_it_is_decided_by_its_seed():
     assert not np.array_equal(runs[0].layers[0].kernel, runs[2].layers[0].kernel)
 
 
+def test_where_one_fold_has_all_pictures_some_of_each_class_are_watched():
+    labels = np.array([0] * 20 + [1] * 10 + [2])
+    features = np.random.default_rng(0).normal(size=(31, 2)) + 4 * labels[:, None]
+    head = dense.fit(HeadData(features, labels, 3, np.ones(31, int)), options={"epochs": 2})
+    held_out, _ = head.held_out
+    assert np.bincount(labels[held_out], minlength=3).tolist() == [4, 2, 0]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_pictures_of_which_none_can_be_held_out_are_refused(count):
+    data = HeadData(np.zeros((count, 2)), np.arange(count), 3, np.zeros(count, int))
+    with pytest.raises(RecipeError, match=f"given {count}, no two of one class"):
+        dense.fit(data, options={"epochs": 2})
+
+
 def test_without_patience_the_last_epoch_is_kept_and_the_watched_pictures_decide_nothing():
     data = crossed()
     plain = {**OPTIONS, "patience": None, "epochs": 6}

@@ -1,4 +1,4 @@
-"""Where: evidence adds up to the logit, lies where the planted thing is, and follows from the head."""
+"""Where: evidence adds up to the margin, lies where the planted thing is, and follows from the head."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from headstart.answers import save_explanations
 from headstart.classifier import Classifier, Prediction
 from headstart.errors import InputError, PictureError, SourceError
 from headstart.explanation import Explanation, evidence, gradient
-from headstart.heads import Layer, apply
+from headstart.heads import HeadData, Layer, apply, dense
 from headstart.recipe import Recipe
 from headstart.train import train
 from headstart.trunk import prepare_places, spec
@@ -44,9 +44,14 @@ def activations(seed: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(*GRID, CHANNELS)).astype(np.float32)
 
 
-def logit(layers: Sequence[Layer], features: np.ndarray, answer: int) -> float:
+def over_others(values: np.ndarray, answer: int) -> float:
+    return float(values[answer] - np.delete(values, answer).mean())
+
+
+def margin(layers: Sequence[Layer], features: np.ndarray, answer: int) -> float:
+    """The logit less the mean of the other classes'."""
     last = replace(layers[-1], activation="linear")
-    return float(apply([*layers[:-1], last], features[None])[0, answer])
+    return over_others(apply([*layers[:-1], last], features[None])[0], answer)
 
 
 POOLED = {"avg": lambda a: a.mean(axis=(0, 1)), "max": lambda a: a.max(axis=(0, 1)), "flatten": lambda a: a.ravel()}
@@ -57,19 +62,43 @@ POOLED = {"avg": lambda a: a.mean(axis=(0, 1)), "max": lambda a: a.max(axis=(0, 
 
 @pytest.mark.parametrize("poolings", [["avg"], ["max"], ["flatten"], ["avg", "max"]])
 @pytest.mark.parametrize("answer", [0, 2])
-def test_the_evidence_of_all_places_is_the_logit(poolings: list[str], answer: int) -> None:
+def test_the_evidence_of_all_places_is_the_margin(poolings: list[str], answer: int) -> None:
     grid = activations()
     features = np.concatenate([POOLED[name](grid) for name in poolings])
     layers = head(len(features))
     found = evidence(layers, [grid], [(0, name) for name in poolings], answer)
     assert found.shape == GRID
-    assert found.sum() + layers[0].bias[answer] == pytest.approx(logit(layers, features, answer), rel=1e-4)
+    biases = over_others(layers[0].bias, answer)
+    assert found.sum() + biases == pytest.approx(margin(layers, features, answer), rel=1e-4)
 
 
-def test_on_average_pooling_it_is_the_class_activation_map() -> None:
+def test_on_average_pooling_it_is_the_class_activation_map_less_that_of_the_others() -> None:
     grid, layers = activations(), head(CHANNELS)
     found = evidence(layers, [grid], [(0, "avg")], 1)
-    assert found == pytest.approx(np.einsum("ijk,k->ij", grid, layers[0].kernel[:, 1]) / 12, rel=1e-4, abs=1e-6)
+    maps = np.einsum("ijk,kc->cij", grid, layers[0].kernel) / 12
+    assert found == pytest.approx(maps[1] - (maps[0] + maps[2]) / 2, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("answer", [0, 1])
+def test_both_classes_of_a_saved_sigmoid_have_a_map(answer: int) -> None:
+    labels = np.arange(60) % 2
+    grids = np.random.default_rng(0).uniform(size=(60, *GRID, 2)).astype(np.float32)
+    grids[labels == 0, 0, 1, 0] += 8  # each class has a thing of its own in a place of its own
+    grids[labels == 1, 2, 3, 1] += 8
+    data = HeadData(grids.mean(axis=(1, 2)), labels, 2, np.arange(60) // 2 % 5)
+    layers = dense.fit(data, options={"epochs": 20, "learning_rate": 0.05, "layers": []}).layers
+    assert not layers[-1].kernel[:, 0].any()
+    found = evidence(layers, [grids[answer]], [(0, "avg")], answer)
+    assert np.unravel_index(found.argmax(), GRID) == ((0, 1), (2, 3))[answer]
+    assert found.max() > 0
+
+
+@pytest.mark.parametrize("answer", [0, 2])
+def test_what_is_added_to_all_logits_alike_changes_no_map(answer: int) -> None:
+    layers, more = head(CHANNELS), np.random.default_rng(5).normal(size=(CHANNELS, 1)).astype(np.float32)
+    moved = [replace(layers[0], kernel=layers[0].kernel + more)]
+    ours, theirs = (evidence(each, [activations()], [(0, "avg")], answer) for each in (layers, moved))
+    assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-5)
 
 
 @pytest.mark.parametrize("units", [(3,), (8, 3), (9, 7, 3)])
@@ -79,7 +108,7 @@ def test_the_gradient_is_that_of_small_steps(units: tuple[int, ...]) -> None:
     step, slopes = 1e-3, gradient(layers, features, 1)
     for number in range(6):
         moved = [features + sign * step * np.eye(6, dtype=np.float32)[number] for sign in (1, -1)]
-        small = (logit(layers, moved[0], 1) - logit(layers, moved[1], 1)) / (2 * step)
+        small = (margin(layers, moved[0], 1) - margin(layers, moved[1], 1)) / (2 * step)
         assert slopes[number] == pytest.approx(small, rel=0.02, abs=0.02)
 
 
@@ -87,7 +116,7 @@ def test_equal_maxima_share_and_others_get_nothing() -> None:
     grid = np.zeros((2, 2, 1), np.float32)
     grid[0, 1] = grid[1, 1] = 3
     layers = [Layer(np.array([[2.0, -2.0]], np.float32), np.zeros(2, np.float32), "softmax")]
-    assert evidence(layers, [grid], [(0, "max")], 0).tolist() == [[0, 3], [0, 3]]
+    assert evidence(layers, [grid], [(0, "max")], 0).tolist() == [[0, 6], [0, 6]]
 
 
 def test_cuts_of_several_sizes_are_added_on_the_finest_grid() -> None:
@@ -96,7 +125,7 @@ def test_cuts_of_several_sizes_are_added_on_the_finest_grid() -> None:
     layers = head(len(features))
     found = evidence(layers, [coarse, fine], [(0, "avg"), (1, "max")], 0)
     assert found.shape == (2, 4)
-    assert found.sum() + layers[0].bias[0] == pytest.approx(logit(layers, features, 0), rel=1e-4)
+    assert found.sum() + over_others(layers[0].bias, 0) == pytest.approx(margin(layers, features, 0), rel=1e-4)
     alone = evidence(layers[:1], [coarse, 0 * fine], [(0, "avg"), (1, "max")], 0)
     assert alone[0, 0] == pytest.approx(alone[1, 1]), "a coarse cell covers four fine ones"
 
@@ -144,8 +173,9 @@ def test_the_network_before_the_pooling_is_the_classifiers_own(
         assert min(found.evidence.shape) > 1
         # The evidence for all classes gives the very probabilities: nothing but this network does.
         bias = classifier.layers[-1].bias
-        logits = [classifier.explain(tiny_dataset.path(20), name).evidence.sum() for name in classifier.class_names]
-        shares = np.exp(np.array(logits) + bias - max(logits + bias))
+        margins = [classifier.explain(tiny_dataset.path(20), name).evidence.sum() for name in classifier.class_names]
+        logits = np.array(margins) * 2 / 3 + bias  # of three classes, but for what is the same for all of them
+        shares = np.exp(logits - max(logits))
         assert shares / shares.sum() == pytest.approx(list(prediction.probabilities.values()), abs=1e-3)
     assert found.map.min() >= 0
     assert found.map.max() == pytest.approx(1)
@@ -294,7 +324,8 @@ for path in sys.argv[2:]:
             values = tf.concat([layer(grid) for layer in pooled], axis=1)
             for layer in dense[:-1]:
                 values = layer(values)
-            one = (values @ dense[-1].kernel + dense[-1].bias)[0, answer]
+            logits = (values @ dense[-1].kernel + dense[-1].bias)[0]
+            one = logits[answer] - (tf.reduce_sum(logits) - logits[answer]) / 2
         maps.append(tf.reduce_sum(tape.gradient(one, grid) * grid, axis=-1)[0].numpy().tolist())
     print(json.dumps(maps))
 """

@@ -125,6 +125,17 @@ def test_training_that_still_learns_has_no_asymptote_yet():
         assert [each for each in curves if each and each in sentence] == [words] * bool(words)
 
 
+def test_the_loss_of_guessing_is_that_of_the_classes_that_there_are():
+    """0.9 nats are worse than guessing between two, and well below what guessing among ten gives."""
+    flat = tuple(0.9 + 0.001 * (epoch % 2) for epoch in range(10))
+    scratch = side([0.6] * 10, loss=(flat,))
+    for classes, told in ((2, True), (10, False)):
+        found = HeadStart(side(GOOD), scratch, 2000, "validation", 1000, 0.5, classes=classes)
+        assert ("stayed at that of guessing" in found.sentence) is told
+        assert found.as_dict()["scratch"]["curves"] == ("not learning" if told else "settled")
+    assert found.as_dict()["scratch_curves"] == "settled"
+
+
 def test_accuracy_that_still_rises_has_not_levelled_off_whatever_the_loss_does():
     level = ((0.7,) * 10,) * 2
     for run, told in ((POOR, True), ([*POOR[:6], *[0.64] * 4], False), ([0.6, 0.7], False)):
@@ -136,7 +147,7 @@ def test_accuracy_that_still_rises_has_not_levelled_off_whatever_the_loss_does()
 
 def test_few_epochs_show_no_asymptote():
     found = start([GOOD[:2]], [POOR[:2]])
-    assert found.scratch.kind == "too short"
+    assert found.scratch.kind(2) == "too short"
     assert "do not show where it would level off" in found.sentence
     assert start([GOOD[:1]], [POOR[:1]]).slope.reused.value == pytest.approx(0.4)
 

@@ -108,6 +108,14 @@ def test_the_same_seed_gives_the_same_curve():
     assert out_of_fold(found, fold, strength=0.01) == out_of_fold(found, fold, strength=0.01)
 
 
+def test_shares_that_large_groups_make_one_size_are_one_point():
+    groups = np.arange(96) % 2 * 4 + np.arange(96) // 24  # four groups of twelve a class
+    found = material(96, groups=groups)
+    curve = out_of_fold(found, folds(found.labels, groups, seed=0, keys=found.keys), strength=0.03)
+    assert [point.pictures for point in curve.points] == [24, 72]
+    assert curve.outlook is None
+
+
 def test_sizes_without_two_of_a_class_are_left_out():
     curve = out_of_fold(material(30, classes=3), np.arange(30) // 3 % 5, strength=0.1)
     assert [point.pictures for point in curve.points] == [6, 12, 24]
@@ -135,6 +143,20 @@ def test_a_head_that_is_not_linear_gets_a_strength_of_its_own(trained):
         head = SimpleNamespace(name=other, settings={"strength": -1}, out_of_fold=np.zeros((39, 3)))
         curve = measure(trained.features, rows, outputs, head=head, fold_count=5, seed=0)
         assert curve.points[-1].accuracy.value == (said.out_of_fold.argmax(axis=1) == labels).mean()
+
+
+def test_where_pictures_are_few_the_runs_own_answers_are_of_larger_parts_and_do_not_count(trained, monkeypatch):
+    """The run left out a tenth at a time, and the curve's folds a fifth: its last point is of fits on four fifths."""
+    rows, outputs = trained.rows["train"], trained.choice.chosen.outputs
+    dataset, names = trained.dataset, keys(trained.dataset)
+    labels, key = dataset.labels[rows], [names[row] for row in rows]
+    fold = folds(labels, together(dataset)[rows], count=5, seed=0, keys=key)
+    said = linear.cross_validate(trained.features.matrix(rows, outputs), labels, fold, classes=3, strengths=(0.03,))
+    head = SimpleNamespace(name="linear", settings={"strength": 0.03}, out_of_fold=np.eye(3)[(labels + 1) % 3])
+    last = measure(trained.features, rows, outputs, head=head, fold_count=5, seed=0).points[-1]
+    assert last.accuracy.value == pytest.approx((said.out_of_fold.argmax(axis=1) == labels).mean(), abs=0.03)
+    monkeypatch.setattr(learning_curve, "few", lambda _: False)
+    assert measure(trained.features, rows, outputs, head=head, fold_count=5, seed=0).points[-1].accuracy.value == 0
 
 
 def test_few_pictures_of_a_class_give_no_curve(trained):

@@ -67,6 +67,14 @@ def test_a_part_of_the_pictures_is_looked_at(monkeypatch):
     assert set(seen) == {100}
 
 
+def test_the_part_has_its_share_of_every_class_though_rows_come_class_by_class(monkeypatch):
+    """The first classes alone are told apart by the second bit, so they would not ask for the layer of the first."""
+    monkeypatch.setattr(multi_layer, "PICTURES", 120)
+    by_class = np.argsort(LABELS, kind="stable")
+    parts = {group: block[by_class] for group, block in halves().items()}
+    assert layers(select(parts, LABELS[by_class], FOLDS[by_class], first=list(parts)[2])) == ["low", "top"]
+
+
 # ---- as a choice ----------------------------------------------------------------------------------------------------
 
 

@@ -43,6 +43,11 @@ def test_no_exponent_fits_better_than_the_one_that_is_taken():
             assert best <= ((x @ coefficients - errors[0]) ** 2).sum() + 1e-12
 
 
+def test_equal_sizes_are_their_mean():
+    law = fit(np.array([24.0, 24.0, 24.0]), np.array([[0.3, 0.2, 0.1]]), np.ones(3))
+    assert law.error(24)[0] == law.error(100)[0] == pytest.approx(0.2)
+
+
 @pytest.mark.parametrize(
     ("sizes", "errors", "weights"),
     [(SIZES[:1], np.ones((1, 1)), np.ones(1)), (SIZES, np.ones((1, 3)), np.ones(4)), (SIZES, np.ones(4), np.ones(4))],

@@ -161,6 +161,14 @@ def test_folds_that_leave_one_out_are_taken_together_in_fair_tens():
     assert counts.min() == counts.max() == 2
 
 
+def test_rows_that_share_many_folds_are_held_out_in_tens_too():
+    data, thirty = clouds(60, 8), np.tile(np.arange(30), 2)  # as two views of thirty pictures are
+    found, tens = (
+        prototype.cross_validate(data.features, data.labels, fold, classes=3) for fold in (thirty, thirty % 10)
+    )
+    np.testing.assert_array_equal(found.out_of_fold, tens.out_of_fold)
+
+
 def test_many_pictures_are_divided_as_ever():
     labels, groups = np.arange(63) % 3, np.arange(63)
     np.testing.assert_array_equal(folds(labels, groups, count=5, seed=3), divided(labels, groups, count=5, seed=3))
@@ -193,6 +201,21 @@ def test_few_pictures_get_the_head_of_less_loss_and_are_told_so():
         assert heads.log_loss(alone.out_of_fold, data.labels) == pytest.approx(loss)
     (sentence,) = told(head.name, head.settings)
     assert f"the {head.name} one had the less loss, {min(losses.values()):.3f}" in sentence
+
+
+def test_views_of_few_pictures_are_still_few_pictures():
+    data = clouds(18, 200)
+    random = np.random.default_rng(1)
+    seen = np.concatenate([data.features + 0.01 * random.normal(size=data.features.shape) for _ in range(5)])
+    tiled = dataclasses.replace(
+        data, features=seen.astype(np.float32), labels=np.tile(data.labels, 5), folds=np.tile(data.folds, 5)
+    )
+    assert not few(tiled.labels)
+    assert "chosen_from" not in heads.find("auto").fit(tiled).settings
+    assert set(heads.find("auto").fit(dataclasses.replace(tiled, clean=18)).settings["chosen_from"]) == {
+        "linear",
+        "prototype",
+    }
 
 
 def test_one_picture_a_class_gets_the_prototype():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from headstart.racing import GROWTH, OutOfTimeError, race, rounds
+from headstart.racing import GROWTH, OutOfRaceError, OutOfTimeError, race, rounds
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,18 @@ def test_a_score_that_gives_up_keeps_what_was_known():
     went = race(["a", "b"], score, sizes=(100, 400), deadline=1e9)
     assert went.late == {"b": 400}
     assert went.pictures == {"a": 400, "b": 100}
+
+
+def test_one_that_cannot_run_is_left_behind_and_the_others_go_on():
+    def score(name, count):
+        if name == "broken":
+            raise OutOfRaceError
+        return Known(0.9, 1.0)
+
+    went = race(["broken", "whole"], score, sizes=(250, 1000))
+    assert went.pictures == {"whole": 1000}
+    assert (went.dropped, went.late) == ((), {})
+    assert race(["broken"], score, sizes=(250,)).scores == {}
 
 
 @pytest.mark.parametrize(

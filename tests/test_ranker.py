@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 import headstart as hs
-from headstart import contestants, costs, engines, ranker
+from headstart import contestants, costs, engines, few, ranker
 from headstart.choose import choose_cut
 from headstart.contenders import contenders
 from headstart.dataset import Dataset
 from headstart.errors import InputError, RecipeError, SourceError
 from headstart.features import extract
 from headstart.recipe import Recipe
+from headstart.splits import folds
 from headstart.splitting import split
 from headstart.train import train
 from headstart.trunk import Trunk, prepare, spec
@@ -92,6 +93,32 @@ def test_what_is_ranked_is_what_train_holds_back_from(tiny_pictures: Path, monke
     assert result.as_dict()["ranking"]["recommended"]["cut"] == taken.cut
 
 
+def test_training_finds_the_features_of_the_ranking_whatever_the_pooling(
+    tiny_pictures: Path, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranker, "contenders", lambda **given: contenders(ONE, **given))
+    result = train(tiny_pictures, Recipe(source="auto", pooling="avg", head="linear"))
+    assert result.recipe.pooling == "avg"
+    assert (result.features.hits, result.features.misses) == (39, 9)
+
+
+def test_what_cannot_be_trained_is_refused_before_anything_is_ranked(
+    tiny_pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranker, "rank", None)
+    for decisions, words in (
+        ({"augment": "flip", "views": "live"}, "the auto head has none"),
+        ({"callbacks": ({"EarlyStopping": {"patience": 2}},)}, "the auto head has none"),
+        ({"head": "linear", "callbacks": ({"EarlyStopping": {"patience": 2}},)}, "the linear head has none"),
+        ({"head": "dense", "head_options": {"epocs": 3}}, "Did you mean epochs"),
+        ({"head": "dense", "head_options": {"output": "sigmoid"}}, "there are 3"),
+    ):
+        with pytest.raises(RecipeError, match=words):
+            train(tiny_pictures, Recipe(source="auto", **decisions))
+    with pytest.raises(RecipeError, match="the auto head has none"):
+        train(tiny_pictures, Recipe(source="auto"), callbacks=[object()])
+
+
 def test_costs_rise_with_depth_and_are_kept(ranking: hs.Ranking) -> None:
     shallow = [row for row in ranking.rows if row.source == ONE and row.layers == 1]
     shallow.sort(key=lambda row: row.size_mb)
@@ -127,6 +154,24 @@ def test_a_budget_of_nothing_still_answers_and_says_what_is_missing(tiny_picture
     assert ranking.not_tried == ()
 
 
+def test_a_source_that_cannot_be_built_is_named_and_the_others_are_ranked(
+    tiny_pictures: Path, tmp_path: Path, ranking: hs.Ranking
+) -> None:
+    broken = tmp_path / "broken.h5"
+    broken.write_bytes(b"no weights")
+    one, other = f"mobilenet_0.25@64={broken}", f"mobilenet_0.5@64={broken}"
+    found = hs.rank(tiny_pictures, f"{ONE},{one}", heads="linear")
+    assert {row.source for row in found.rows} == {ONE}
+    assert any(text.startswith(f"{one} could not be built: ") for text in found.not_tried)
+    with pytest.raises(SourceError, match=r"broken\.h5") as alone:
+        hs.rank(tiny_pictures, one, heads="linear")
+    assert "could not be built" not in str(alone.value)
+    with pytest.raises(SourceError, match="none of the sources can be ranked") as both:
+        hs.rank(tiny_pictures, f"{one},{other}", heads="linear")
+    assert f"{one} could not be built" in str(both.value)
+    assert f"{other} could not be built" in str(both.value)
+
+
 def test_the_smallest_comes_first_and_forms_are_read() -> None:
     found = contenders("vgg16, mobilenet_0.25@96x128 ,mobilenetv2=random", image_size=(160, 160))
     assert [each.name for each in found] == ["mobilenet_0.25@96x128", "mobilenetv2=random", "vgg16"]
@@ -142,7 +187,9 @@ def test_the_smallest_comes_first_and_forms_are_read() -> None:
         ("mobilenetv2=no.h5", "no file of weights at 'no.h5'"),
         ("mobilenetv2=radnom", "Did you mean random"),
         ("mobilenetv2@big", "'big' is no picture size"),
-        ("mobilenetv2@8", "at least 32 pixels"),
+        ("mobilenetv2@8", "image_size must lie between 16 and 2048"),
+        ("mobilenetv2@160x4096", "image_size must lie between 16 and 2048"),
+        ("mobilenetv2@20", "at least 32 pixels"),
         ("vgg16,vgg16", "named twice"),
         (" , ", "no source was named"),
     ],
@@ -173,15 +220,6 @@ def test_faults_of_the_user_are_found_before_any_work(tmp_path: Path) -> None:
             train(Dataset.__new__(Dataset), Recipe(source="auto", **decision))
 
 
-def test_any_beginning_of_the_order_has_each_class_in_its_share() -> None:
-    labels = np.array([0] * 300 + [1] * 100)
-    order = contestants.spread_out(labels, 0)
-    assert sorted(order) == list(range(400))
-    for count in (4, 40, 200):
-        assert labels[order[:count]].mean() == pytest.approx(0.25, abs=1 / count)
-    assert not np.array_equal(order, contestants.spread_out(labels, 1))
-
-
 # ---- few pictures ---------------------------------------------------------------------------------------------------
 
 
@@ -205,6 +243,44 @@ def test_few_pictures_a_class_train_rank_and_say_how_little_is_known(
     assert any("few pictures" in note for note in found.notes)
     assert np.isnan(found.recommended.accuracy) == (count == 2)
     assert found.recommended.high - found.recommended.low > 0.3
+
+
+def test_a_class_of_two_pictures_gives_the_dense_head_two_folds_and_it_is_fitted() -> None:
+    labels = np.array([0] * 40 + [1] * 40 + [2] * 2)
+    fold = folds(labels, count=5, seed=0)
+    assert len(np.unique(fold)) == 2
+    features = np.random.default_rng(0).normal(size=(82, 6)) + 4 * np.eye(3, 6)[labels]
+    answers, _ = contestants._dense(features.astype(np.float32), labels, fold, 3)
+    assert (answers.argmax(axis=1) == labels)[:80].mean() > 0.9
+
+
+def test_a_head_that_cannot_be_fitted_is_left_out_and_named(
+    tiny_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = some(tiny_pictures, tmp_path / "few", 2)
+    shutil.rmtree(next(folder.iterdir()))
+    with pytest.raises(RecipeError, match="given 1, no two of one class"):  # one of two is left out of the fit
+        hs.rank(folder, ONE, heads="dense")
+
+    def refused(*given):
+        raise RecipeError("too few pictures")
+
+    monkeypatch.setattr(few, "few", lambda _: False)
+    monkeypatch.setitem(contestants._HEADS, "dense", refused)
+    found = hs.rank(tiny_pictures, ONE, heads=["prototype", "dense"])
+    assert {row.head for row in found.rows if not row.probe} == {"prototype"}
+    assert next(text for text in found.not_tried if "dense" in text).endswith("cuts: too few pictures")
+
+
+def test_a_head_that_was_asked_for_and_is_left_out_is_named(tiny_pictures: Path, tmp_path: Path) -> None:
+    five, two = some(tiny_pictures, tmp_path / "five", 5), some(tiny_pictures, tmp_path / "two", 2)
+    assert hs.rank(five, ONE).not_tried == ()
+    assert hs.rank(five, ONE, heads="linear,dense").not_tried == (
+        "the dense head was not tried: there are few pictures",
+    )
+    assert hs.rank(two, ONE, heads="prototype,linear").not_tried == (
+        "the linear head was not tried: with one picture a class nothing can be compared",
+    )
 
 
 # ---- several cuts in one model --------------------------------------------------------------------------------------
@@ -298,6 +374,13 @@ def test_the_command_tells_a_person_what_to_take_first(
     assert lines[1].startswith("by the rule of thumb: ")
     assert sum(line.startswith("*") for line in lines) == 1
     assert page.stat().st_size > 5_000
+
+
+def test_the_command_leaves_empty_what_nobody_knows(run, tiny_pictures: Path, tmp_path: Path) -> None:
+    status, out, err = run("rank", some(tiny_pictures, tmp_path / "two", 2), "--sources", ONE)
+    assert status == 0, err
+    assert "with one picture a class nothing can be compared" in out
+    assert "nan" not in out
 
 
 def test_the_command_refuses_what_cannot_be(run, tiny_pictures: Path) -> None:

@@ -119,6 +119,26 @@ def test_several_cuts_have_to_win_by_more_than_noise():
     assert found(single, better).recommended.cut == "low+top"
 
 
+def test_the_verdict_names_a_row_that_the_recommended_one_is_level_with():
+    """The two cuts lead the single one by noise, and that one the cheap one; but the two are surely above the cheap."""
+    joined, single, cheap = row("low+top", [], 9.0), row("top", range(5), 5.0), row("low", range(9), 1.0)
+    losses = np.full(COUNT, 0.3)
+    ranking = found(*(replace(each, loss=0.3, losses=losses) for each in (joined, single, cheap)))
+    assert (ranking.best.cut, ranking.compared.cut, ranking.recommended.cut) == ("low+top", "top", "low")
+    told = "5.0 times as cheap as net cut at top. The data cannot tell it from net cut at top (98.8%)."
+    assert ranking.verdict.endswith(told)
+
+
+def test_nothing_is_said_of_what_the_level_ones_give_away():
+    """The best is the cheapest too, and a dearer one that is level has a little less loss: it gives less away."""
+    even = np.full(COUNT, 0.3)
+    more = even + np.where(np.arange(COUNT) % 2 == 0, 0.2, -0.2) + 0.3 * 0.2 / math.sqrt(COUNT)
+    best, other = row("best", range(8), 2.0, losses=more), row("other", range(1, 10), 9.0, losses=even)
+    ranking = found(*(replace(each, loss=float(each.losses.mean())) for each in (best, other)))
+    assert ranking.recommended.cut == "best"
+    assert ranking.verdict.endswith("It is the best. The data cannot tell 1 other from it.")
+
+
 def test_of_equal_cost_the_plainer_head_is_taken():
     rows = [row("top", range(8), 5.0, head=head) for head in ("dense", "prototype", "linear")]
     assert found(*rows).recommended.head == "linear"

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -76,6 +77,7 @@ def test_the_worker_is_handed_the_same_pictures_split_and_classifier(trained, fa
     assert worker.calls[0]["spec"]["weights"] == "random"
     assert stages == {"decoding": 48, "from scratch, 1 of 2": 1, "from scratch, 2 of 2": 1}
     assert found.head_start.scratch.accuracy == ((0.30, 0.32, 0.34, 0.36),) * 2
+    assert found.head_start.classes == 3
 
 
 def test_the_reused_side_has_the_same_epochs_seeds_and_pictures(trained, faked):
@@ -134,6 +136,17 @@ def test_a_picture_that_has_gone_meanwhile_is_named(trained, faked, monkeypatch)
     rows = {**trained.rows, "train": np.array([0, *trained.rows["train"]])}
     with pytest.raises(PhotosError, match=r"gone\.jpg cannot be read any more"):
         compare_scratch(replace(trained, dataset=gone, rows=rows), epochs=1, seeds=1)
+    assert not FakeWorker.last.calls
+
+
+def test_a_picture_that_has_changed_meanwhile_is_named(trained, faked, tmp_path):
+    other = tmp_path / "other.png"
+    shutil.copy(trained.dataset.path(1), other)
+    row = int(trained.rows["train"][0])
+    files = tuple(str(other) if at == row else str(trained.dataset.path(at)) for at in range(len(trained.dataset)))
+    changed = replace(trained.dataset, files=files)
+    with pytest.raises(PhotosError, match=r"other\.png has changed since the training"):
+        compare_scratch(replace(trained, dataset=changed), epochs=1, seeds=1)
     assert not FakeWorker.last.calls
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart.errors import InputError
-from headstart.splits import assign, folds, groups_of
+from headstart.splits import assign, folds, groups_of, spread_out
 
 ROWS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), min_size=4, max_size=80)
 PURE = ROWS.map(lambda rows: [(label, label * 100 + group) for label, group in rows])  # a group has one class
@@ -143,3 +143,12 @@ def test_bad_columns_are_refused():
         folds(np.array([0, 1]), np.array([0]), seed=0)
     with pytest.raises(InputError, match="two folds"):
         folds(np.array([0, 1]), count=1, seed=0)
+
+
+def test_any_beginning_of_the_order_has_each_class_in_its_share() -> None:
+    labels = np.array([0] * 300 + [1] * 100)
+    order = spread_out(labels, 0)
+    assert sorted(order) == list(range(400))
+    for count in (4, 40, 200):
+        assert labels[order[:count]].mean() == pytest.approx(0.25, abs=1 / count)
+    assert not np.array_equal(order, spread_out(labels, 1))

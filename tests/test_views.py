@@ -133,6 +133,7 @@ def test_a_head_without_epochs_has_all_views_beside_the_picture(
         features, features.outputs, rows, folds=folds, recipe=recipe, by_epochs=False, watch=None
     )  # fmt: skip
     assert data.features.shape[0] == 3 * len(rows)
+    assert data.clean == len(rows)
     assert np.array_equal(data.features[len(rows) : 2 * len(rows)], features.matrix(rows, view=View(
         Augmentation(**TURNED), 7, 0)))  # fmt: skip
     assert np.array_equal(data.folds, np.tile(folds, 3)), "a picture's views are held out together"

@@ -49,7 +49,8 @@ class Candidate:
         right: for each picture whether it was right; what paired comparisons are made of.
         losses: for each picture its out-of-fold loss: cross-entropy for a finalist, squared error for the others.
         finalist: whether it was scored with the linear head.
-        neighbours: the share that a vote of nearest neighbours names right; nan where it was not counted.
+        neighbours: the share that a vote of nearest neighbours names right, of the same pictures; nan where it was not
+            counted.
     """
 
     outputs: tuple[Output, ...]
@@ -164,7 +165,7 @@ def screen(
     def score(group: tuple[Output, ...]) -> Candidate:
         X = part(group)
         right, losses = ridge_out_of_fold(X, labels, folds)
-        vote = neighbours_out_of_fold(X, labels, folds) if neighbours else float("nan")
+        vote = neighbours_out_of_fold(X[known], labels[known], folds[known]) if neighbours else float("nan")
         return _candidate(group, right[known], losses[known], neighbours=vote)
 
     scored: list[Candidate] = []

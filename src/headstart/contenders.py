@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headstart import sources, trunk
-from headstart.errors import SourceError, near
+from headstart.errors import RecipeError, SourceError, near
+from headstart.recipe import Recipe
 from headstart.trunk import TrunkSpec
 
 FORM = "NAME, NAME=FILE for weights of your own, or NAME@SIZE for another picture size"
@@ -84,4 +85,9 @@ def _size(text: str, size: str) -> tuple[int, int]:
     sides = size.lower().replace("×", "x").split("x")
     if len(sides) not in (1, 2) or not all(side.isascii() and side.isdigit() for side in sides):
         raise SourceError(f"{text}: {size!r} is no picture size; expected a number of pixels such as 160, or 160x200")
-    return int(sides[0]), int(sides[-1])
+    height, width = int(sides[0]), int(sides[-1])
+    try:
+        Recipe(image_size=(height, width))
+    except RecipeError as error:
+        raise SourceError(f"{text}: {error}") from error
+    return height, width

@@ -15,11 +15,12 @@ from headstart import choose, costs, few, heads
 from headstart.choose import Candidate
 from headstart.contenders import Contender
 from headstart.dataset import Dataset
+from headstart.errors import DownloadError, InputError, RecipeError, SourceError
 from headstart.features import Features, extract
 from headstart.heads import HeadData, prototype
 from headstart.progress import Progress
-from headstart.racing import OutOfTimeError
-from headstart.ranking import Row
+from headstart.racing import OutOfRaceError, OutOfTimeError
+from headstart.ranking import HEADS, Row
 from headstart.store import Store
 from headstart.trunk import PendingTrunk
 
@@ -89,16 +90,6 @@ class Fitted:
     row: Row
 
 
-def spread_out(labels: np.ndarray, seed: int) -> np.ndarray:
-    """An order of rows in which every beginning has each class in its share, as near as can be."""
-    order = np.random.default_rng(seed).permutation(len(labels))
-    turn = np.empty(len(labels))
-    for label in np.unique(labels):
-        members = order[labels[order] == label]
-        turn[members] = (np.arange(len(members)) + 0.5) / len(members)
-    return order[np.argsort(turn[order], kind="stable")]
-
-
 @dataclass
 class Pool:
     """The contenders of one ranking, the pictures they are ranked on, and what was found so far.
@@ -108,6 +99,7 @@ class Pool:
         order: the rows that are ranked on, so that any beginning of it is a fair sample.
         folds: the fold of each training picture.
         deadline: on `clock`; what is not begun by then is left out. None for no end.
+        failed: what went wrong with the contenders that could not be built.
     """
 
     dataset: Dataset
@@ -122,6 +114,7 @@ class Pool:
     progress: Progress = field(kw_only=True)
     scored: dict[str, Screened] = field(default_factory=dict, init=False)
     bad: set[int] = field(default_factory=set, init=False)
+    failed: dict[str, InputError] = field(default_factory=dict, init=False)
 
     def labels(self, screened: Screened, rows: np.ndarray) -> np.ndarray:
         """The classes of rows of a contender's features."""
@@ -139,6 +132,7 @@ class Pool:
 
         Raises:
             OutOfTimeError: the deadline passed while it was computed, and there is an answer already.
+            OutOfRaceError: it cannot be built; `failed` has the reason.
         """
         start = self.clock()
         rows = np.sort(self.order[:count])
@@ -148,7 +142,11 @@ class Pool:
             if self.over():
                 raise OutOfTimeError
 
-        features = extract(self.dataset.take(rows), self.pending[name], self.store, progress=tell)
+        try:
+            features = extract(self.dataset.take(rows), self.pending[name], self.store, progress=tell)
+        except (SourceError, DownloadError) as error:
+            self.failed[name] = error
+            raise OutOfRaceError from error
         self.bad.update(int(rows[row]) for row in features.bad)
         good = np.array([row for row in range(len(rows)) if row not in features.bad], int)
         chosen = set(self.order[: min(count, choose.SCREEN)].tolist())
@@ -214,12 +212,19 @@ class Pool:
         """The finalists with the linear head, and the best of these with the other heads that are named.
 
         Returns:
-            What was fitted with the heads that are named, one at least, and sentences on what time did not suffice for.
+            What was fitted with the heads that are named, one at least, and sentences on what was not tried.
+
+        Raises:
+            RecipeError: the only head that is named cannot be fitted on so few pictures.
         """
         done: list[Fitted] = []
-        skipped: list[str] = []
         measurable = any(len(cut.right) for _, cut in finalists)
-        for name in self._heads(names, measurable):
+        tried = self._heads(names, measurable)
+        skipped: list[str] = []
+        if tuple(names) != HEADS:  # of heads that nobody asked for by name nothing need be said
+            why = "there are few pictures" if measurable else "with one picture a class nothing can be compared"
+            skipped += [f"the {name} head was not tried: {why}" for name in dict.fromkeys(names) if name not in tried]
+        for name in tried:
             pairs = finalists
             if "linear" in names and name != "linear":
                 best = sorted((made for made in done if made.row.head == "linear"), key=_figures)
@@ -227,31 +232,41 @@ class Pool:
             missing = not any(made.row.head in names for made in done)
             with choose.one_core_each() as run:
                 made = list(run(partial(self._fitted, name=name, must=pairs[0] if missing else None), pairs))
-            done += [each for each in made if each is not None]
+            done += [each for each in made if isinstance(each, Fitted)]
             self.progress(f"fitting {name} heads", len(pairs), len(pairs))
-            if None in made:
-                skipped.append(f"the {name} head was not tried on {made.count(None)} of {len(pairs)} cuts")
+            whys = [each for each in made if isinstance(each, str)]
+            if whys:
+                why = f": {whys[0]}" if whys[0] else ""
+                skipped.append(f"the {name} head was not tried on {len(whys)} of {len(pairs)} cuts{why}")
         return done, tuple(skipped)
 
     def _heads(self, names: Sequence[str], measurable: bool) -> list[str]:
         """Which heads to fit, the linear one first, since it says where the others are worth trying."""
         if not measurable and "prototype" in names:
             return ["prototype"]  # one picture a class: the head that assumes least
-        slow = "dense" if len(names) > 1 and few.few(self.dataset.labels) else ""
+        slow = "dense" if len(set(names)) > 1 and few.few(self.dataset.labels) else ""
         return [name for name in _HEADS if name in names and name != slow]
 
     def _fitted(
         self, pair: tuple[Screened, Candidate], *, name: str, must: tuple[Screened, Candidate] | None
-    ) -> Fitted | None:
-        """One cut with one head; None where time is over, unless it is the one without which there is no answer."""
+    ) -> Fitted | str:
+        """One cut with one head, or why it cannot be fitted, "" where time is over.
+
+        Without the cut that is `must` there is no answer, so it is fitted however late it is, or its error is raised.
+        """
         if self.over() and pair is not must:
-            return None
+            return ""
         screened, cut = pair
         start = self.clock()
         rows = np.array([row for row in range(len(screened.pictures)) if row not in screened.features.bad], int)
         labels, folds = self.labels(screened, rows), self.folds[screened.pictures[rows]]
         X = screened.features.matrix(rows, cut.outputs)
-        answers, size = _HEADS[name](X, labels, folds, len(self.dataset.classes))
+        try:
+            answers, size = _HEADS[name](X, labels, folds, len(self.dataset.classes))
+        except RecipeError as error:
+            if pair is must:
+                raise
+            return str(error)
         known = few.scorable(labels, folds)
         judged = choose.judged(cut, answers, labels, known)
         places = screened.pictures[rows][known]

@@ -3,12 +3,15 @@
 The network is run up to the layer before the pooling; from there to the answer there are a pooling and dense layers,
 whose gradient is a formula. The evidence of a place is, summed over channels,
 
-    activation × gradient of the answer's logit by that activation
+    activation × gradient of the answer's margin by that activation
 
-which for average pooling is Grad-CAM before its last step (Selvaraju et al. 2017, arXiv 1610.02391) and for a linear
-head on it exactly the class activation map (Zhou et al. 2016, arXiv 1512.04150). For max pooling and flattened features
-the gradient is kept place by place (HiResCAM, Draelos and Carin 2020, arXiv 2011.08891): Grad-CAM would spread it over
-the picture and lose what it is asked for. For any linear head the evidence of all places and the bias sum to the logit.
+where the margin is the answer's logit less the mean of the other classes' logits. A softmax is the same whatever is
+added to all logits alike, and so is the margin; a logit by itself is not, and of a sigmoid that is saved as a softmax
+of two the first one is always 0. For average pooling this is Grad-CAM before its last step (Selvaraju et al. 2017,
+arXiv 1610.02391) and for a linear head on it the class activation map (Zhou et al. 2016, arXiv 1512.04150) less the
+mean of the other classes'. For max pooling and flattened features the gradient is kept place by place (HiResCAM,
+Draelos and Carin 2020, arXiv 2011.08891): Grad-CAM would spread it over the picture and lose what it is asked for. For
+any linear head the evidence of all places and the margin of the biases sum to the margin.
 """
 
 from __future__ import annotations
@@ -44,8 +47,8 @@ class Explanation:
     Attributes:
         file: the picture.
         label: the class that is explained.
-        evidence: what each place adds to the logit of the class, float32 of shape (rows, columns) of the cut's own
-            coarse grid, upper left first; below 0 where a place speaks against it.
+        evidence: what each place adds to the class's logit less the mean of the others', float32 of shape (rows,
+            columns) of the cut's own coarse grid, upper left first; below 0 where a place speaks against it.
         probability: of the class, 0 to 1.
     """
 
@@ -131,7 +134,9 @@ def explain(
 def evidence(
     layers: Sequence[Layer], grids: Sequence[np.ndarray], parts: Sequence[tuple[int, str]], answer: int
 ) -> np.ndarray:
-    """What each place of a picture adds to a class's logit, float32 of shape (rows, columns) of the finest grid.
+    """What each place of a picture adds to a class's margin, float32 of shape (rows, columns) of the finest grid.
+
+    The margin is the logit of the class less the mean of the other classes' logits.
 
     Args:
         layers: the head, the last one softmax or linear.
@@ -146,7 +151,7 @@ def evidence(
         >>> grid = np.zeros((2, 2, 1)); grid[0, 1] = 4
         >>> head = [Layer(np.array([[3.0, -3.0]]), np.zeros(2), "softmax")]
         >>> evidence(head, [grid], [(0, "avg")], 0).tolist()
-        [[0.0, 3.0], [0.0, 0.0]]
+        [[0.0, 6.0], [0.0, 0.0]]
     """
     grids = [np.asarray(grid, np.float32) for grid in grids]
     pooled = [_pooled(grids[number], pooling) for number, pooling in parts]
@@ -166,12 +171,13 @@ def evidence(
 
 
 def gradient(layers: Sequence[Layer], features: np.ndarray, answer: int) -> np.ndarray:
-    """How the logit of a class, before any softmax, changes with each feature: float32 of shape (dimensions,)."""
+    """How the margin of a class, before any softmax, changes with each feature: float32 of shape (dimensions,)."""
     values, open_units = np.asarray(features, np.float32)[None], []
     for layer in layers[:-1]:
         values = apply([layer], values)
         open_units.append(values[0] > 0 if layer.activation == "relu" else np.ones(values.shape[1], bool))
-    slope = np.asarray(layers[-1].kernel[:, answer], np.float32)
+    kernel = np.asarray(layers[-1].kernel, np.float32)
+    slope: np.ndarray = kernel[:, answer] - np.delete(kernel, answer, axis=1).mean(axis=1)
     for layer, active in zip(reversed(layers[:-1]), reversed(open_units), strict=True):
         slope = layer.kernel @ (slope * active)
     return slope

@@ -74,11 +74,14 @@ class Side:
         """Seconds to the end of an epoch, from 1: the mean over the seeds."""
         return self.ready + sum(sum(run[:epoch]) for run in self.seconds) / len(self.seconds)
 
-    @property
-    def kind(self) -> str:
-        """What `curves.read` says of most of the seeds: `settled`, `still learning`, `too short` and so on."""
+    def kind(self, classes: int | None) -> str:
+        """What `curves.read` says of most of the seeds: `settled`, `still learning`, `too short` and so on.
+
+        Args:
+            classes: how many there are, which the loss of guessing follows from; two where it is None.
+        """
         kinds = [
-            read({"loss": loss, "val_loss": watched}).kind
+            read({"loss": loss, "val_loss": watched}, training={"classes": classes} if classes else None).kind
             for loss, watched in zip(self.training_loss, self.loss, strict=True)
         ]
         return Counter(kinds).most_common(1)[0][0]
@@ -92,14 +95,14 @@ class Side:
         gains = [(sum(run[-third:]) - sum(run[-2 * third : -third])) / third for run in self.accuracy]
         return sum(gains) / len(gains) > RISE
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self, classes: int | None) -> dict[str, Any]:
         """Plain JSON values; a loss that is not a number is None."""
         return {
             "before": list(self.before), "accuracy": [list(run) for run in self.accuracy],
             "loss": [[_number(value) for value in run] for run in self.loss],
             "training_loss": [[_number(value) for value in run] for run in self.training_loss],
             "epoch_seconds": [[round(value, 4) for value in run] for run in self.seconds],
-            "ready_seconds": round(self.ready, 3), "curves": self.kind,
+            "ready_seconds": round(self.ready, 3), "curves": self.kind(classes),
             "still_rising": self.rising,
         }  # fmt: skip
 
@@ -141,6 +144,7 @@ class HeadStart:
         curve: the reused network with fewer pictures, measured on the same pictures; None where there are too few.
         settings: what both were trained with.
         notes: sentences on what was done, that a reader should know.
+        classes: how many both tell apart; None where that is not known.
     """
 
     reused: Side
@@ -152,6 +156,7 @@ class HeadStart:
     curve: LearningCurve | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    classes: int | None = None
 
     @property
     def epochs(self) -> int:
@@ -247,7 +252,7 @@ class HeadStart:
             "unstable": "Its training was unstable, so where it would level off is not known.",
             "too short": "So few epochs do not show where it would level off.",
         }
-        kind = "still learning" if self.scratch.rising else self.scratch.kind
+        kind = "still learning" if self.scratch.rising else self.scratch.kind(self.classes)
         return [said[kind]] if kind in said else []
 
     def rows(self) -> list[tuple[str, str]]:
@@ -281,11 +286,12 @@ class HeadStart:
             "sentence": self.sentence,
             "start": self.start.as_dict(), "slope": {**self.slope.as_dict(), "epochs": self.first_part},
             "slope_a_second": self.slope_a_second.as_dict(), "asymptote": self.asymptote.as_dict(),
-            "scratch_curves": self.scratch.kind, "level_reached_in_epoch": self.level_reached,
+            "scratch_curves": self.scratch.kind(self.classes), "level_reached_in_epoch": self.level_reached,
             "fewest_pictures": self.fewest.pictures if self.fewest else None,
             "pictures": self.pictures, "split": self.split, "n": self.n, "guessing": self.guessing,
-            "epochs": self.epochs, "seeds": self.seeds, "settings": dict(self.settings), "notes": list(self.notes),
-            "reused": self.reused.as_dict(), "scratch": self.scratch.as_dict(),
+            "epochs": self.epochs, "seeds": self.seeds, "classes": self.classes, "settings": dict(self.settings),
+            "notes": list(self.notes),
+            "reused": self.reused.as_dict(self.classes), "scratch": self.scratch.as_dict(self.classes),
             "learning_curve": self.curve.as_dict() if self.curve else None,
         }  # fmt: skip
 

@@ -25,6 +25,7 @@ import numpy as np
 
 from headstart.estimates import Estimate, joined, spread
 from headstart.features import Features
+from headstart.few import few
 from headstart.heads import Head, Layer, apply, linear
 from headstart.outlook import Outlook, look_on
 from headstart.splits import assign, folds
@@ -158,7 +159,7 @@ def measure(
     fold = folds(labels, material.groups, count=fold_count, seed=seed, keys=material.keys)
     block = features.matrix(rows, outputs)
     material = Material(block, labels, material.classes, material.groups, material.keys, seed)
-    answers = head.out_of_fold
+    answers = None if few(labels) else head.out_of_fold  # where there are few, the run's folds are others than these
     if strength is None:
         found = linear.cross_validate(block, labels, fold, classes=material.classes)
         strength, answers = found.strength, found.out_of_fold
@@ -212,6 +213,11 @@ def _curve(
     drawn = {
         share: rows for share, rows in drawn.items() if all(_enough(material, row) for each in rows for row in each)
     }
+    # A smaller part lies within a larger one, so where large groups make two shares one size, they are one part.
+    sizes = {
+        round(float(np.mean([len(row) for each in rows for row in each])), 6): share for share, rows in drawn.items()
+    }
+    drawn = {share: drawn[share] for share in sizes.values()}
     if len(drawn) < 2:
         return None
 
@@ -234,10 +240,9 @@ def _curve(
         [np.stack([found[share, part, draw] for draw in range(len(drawn[share][part]))]) for part in range(len(parts))]
         for share in drawn
     ]  # sizes × parts × (draws, pictures)
-    sizes = [float(np.mean([len(row) for each in rows for row in each])) for rows in drawn.values()]
     n = sum(len(each) for each in clusters)
     points = tuple(_point(round(size), blocks, n) for size, blocks in zip(sizes, table, strict=True))
-    outlook = look_on(np.array(sizes), table, clusters, pictures=len(material.labels), seed=material.seed)
+    outlook = look_on(np.array(list(sizes)), table, clusters, pictures=len(material.labels), seed=material.seed)
     return LearningCurve(points, name, n, outlook)
 
 

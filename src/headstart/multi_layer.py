@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headstart.probes import kernel_out_of_fold, standardised
+from headstart.splits import spread_out
 
 if TYPE_CHECKING:
     from headstart.trunk import Output
 
 MOST_LAYERS = 4
 PICTURES = 600
-"""Pictures that the layers are selected on, at most."""
+"""Pictures that the layers are selected on, at most; each class has its share of them."""
 _STRENGTHS = (0.03,)  # the middle one of the probe's: only differences count here
 _ERRORS = 1.0  # standard errors of the paired difference in loss that a layer has to be worth
 
@@ -44,7 +45,7 @@ def select(
     """
     if len(parts) < 2:
         return None
-    some = slice(0, PICTURES)
+    some = np.sort(spread_out(labels, seed=0)[:PICTURES])  # of every class, in whatever order the rows come
     labels, folds = labels[some], folds[some]
     kernels = dict(zip(parts, run(_kernel, [block[some] for block in parts.values()]), strict=True))  # type: ignore[call-overload]
 

@@ -16,6 +16,8 @@ import numpy as np
 EXPONENTS = np.geomspace(0.1, 1.5, 60)
 """Measured learning curves of classifiers have exponents of about 0.1 to 1; beyond lies noise."""
 
+_EQUAL = 1e-12  # the variance of sizes that are the same but for rounding: they tell of no fall
+
 
 @dataclass(frozen=True)
 class PowerLaw:
@@ -62,7 +64,8 @@ def fit(sizes: np.ndarray, errors: np.ndarray, weights: np.ndarray) -> PowerLaw:
         x = (sizes / unit) ** -exponent
         mean, middle = (weights @ x) / total, (errors @ weights) / total
         spread = weights @ (x - mean) ** 2
-        scale = ((errors - middle[:, None]) * (x - mean)) @ weights / spread
+        slope = ((errors - middle[:, None]) * (x - mean)) @ weights
+        scale = slope / spread if spread > _EQUAL * total else np.zeros(len(errors))
         floor = middle - scale * mean
         alone = (errors * x) @ weights / (weights @ x**2)  # the scale where the floor would lie below zero
         scale, floor = np.where(floor < 0, alone, scale), np.where(floor < 0, 0.0, floor)

@@ -39,7 +39,7 @@ class Prior:
         similarity: the share of what the features' spread promises that two classes account for, 0 to 1.
         similar: whether that counts as a similar domain.
         first: the first recipe to try, in words.
-        fields: the same as fields of a recipe, `cut` being `deepest` or `earlier`.
+        fields: what of it can be done now as fields of a recipe, `cut` being `deepest` or `earlier`.
         reason: one sentence.
         source: whose features were looked at.
     """
@@ -64,21 +64,24 @@ class Prior:
         return f"{self.first}: {self.reason}"
 
 
+_NOT_YET = "which this version does not do yet"
+
 _RULES: Mapping[tuple[bool, bool], tuple[str, dict[str, Any], str]] = {
     (False, True): (
-        "a linear head on the top of the frozen network", {"head": "linear", "cut": "deepest", "fine_tune": "off"},
+        "a linear head on the top of the frozen network", {"head": "linear", "cut": "deepest"},
         "few pictures would spoil what the network knows, and what it knows fits",
     ),
     (False, False): (
-        "a linear head on an earlier cut", {"head": "linear", "cut": "earlier", "fine_tune": "off"},
+        "a linear head on an earlier cut", {"head": "linear", "cut": "earlier"},
         "few pictures are too few to tune on, and the top layers are about other things than these classes",
     ),
     (True, True): (
-        "tuning the top blocks", {"cut": "deepest", "fine_tune": "blocks=2"},
+        f"tuning the top blocks, {_NOT_YET}; a linear head on the top meanwhile", {"head": "linear", "cut": "deepest"},
         "there are pictures enough to adapt the layers that are most about the source's own classes",
     ),
     (True, False): (
-        "tuning everything", {"cut": "deepest", "fine_tune": "full"},
+        f"tuning everything, {_NOT_YET}; a linear head on an earlier cut meanwhile",
+        {"head": "linear", "cut": "earlier"},
         "there are pictures enough, and the source's layers are about other things than these classes",
     ),
 }  # fmt: skip

@@ -23,6 +23,10 @@ class OutOfTimeError(Exception):
     """Raised by a score that sees, while it works, that its deadline is over."""
 
 
+class OutOfRaceError(Exception):
+    """Raised by a score of a contender that cannot run at all; whoever raises it keeps the reason."""
+
+
 class Scored(Protocol):
     """What a contender was worth on some pictures."""
 
@@ -90,7 +94,7 @@ def race(
 
     Args:
         names: the contenders, the most promising first, since time may not suffice for all.
-        score: called with a name and a number of pictures; may raise `OutOfTimeError`.
+        score: called with a name and a number of pictures; may raise `OutOfTimeError` and `OutOfRaceError`.
         sizes: pictures of each round, rising; what was done for one round is not done again for the next.
         deadline: on the clock, when to end; None for no end.
         clock: seconds.
@@ -113,6 +117,8 @@ def race(
                 scores[name] = score(name, size)
             except OutOfTimeError:
                 late[name] = size
+                continue
+            except OutOfRaceError:
                 continue
             pictures[name] = size
             pace[name] = (clock() - start) / max(size - before, 1)

@@ -14,15 +14,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from headstart import alike, choose, contestants, few, heads, racing, ranking, trunk
+from headstart import alike, choose, few, heads, racing, ranking, trunk
 from headstart.contenders import Contender, contenders
 from headstart.contestants import Fitted, Pool, Screened
 from headstart.dataset import Dataset
-from headstart.errors import PhotosError, RecipeError
+from headstart.errors import InputError, PhotosError, RecipeError, SourceError
 from headstart.prior import Prior, prior
 from headstart.progress import Progress, silent
 from headstart.ranking import Ranking
 from headstart.recipe import AUTO, Recipe
+from headstart.splits import spread_out
 from headstart.splitting import keys, split, together
 from headstart.store import Store
 from headstart.worker import building_backend, lazy
@@ -70,6 +71,7 @@ def rank(
 
     Raises:
         PhotosError: no training picture can be read.
+        SourceError: none of the sources can be built; DownloadError: nor fetched.
         RecipeError: there is no head of such a name that a ranking can fit.
     """
     check_heads(names)
@@ -84,17 +86,19 @@ def rank(
             raise PhotosError("no training picture can be read, so nothing can be ranked")
         labels, groups, key = dataset.labels[rows], together(dataset)[rows], keys(dataset)
         fold = few.folds(labels, groups, count=folds, seed=seed, keys=[key[row] for row in rows])
-        order = contestants.spread_out(labels, seed)[: choose.SAMPLE]
+        order = spread_out(labels, seed)[: choose.SAMPLE]
         pool = Pool(dataset.take(rows), order, fold, {each.name: each for each in wanted}, pending=pending, store=store,
                     pooling=pooling, deadline=deadline, clock=clock, progress=progress)  # fmt: skip
         sizes = racing.rounds(len(order), len(wanted) if budget is None else max(2, len(wanted)))
         went = racing.race([each.name for each in wanted], pool.score, sizes=sizes, deadline=deadline, clock=clock)
+        if not went.scores:
+            raise _unbuilt(pool)
         ahead = [went.scores[name] for name in went.finished]
         fitted, skipped = pool.fit(pool.finalists(ahead), names)
         made = ranking.ranked([*(each.row for each in fitted), *pool.rest(went.scores.values(), fitted)])
         first = _prior(ahead[0], pool, len(rows))
     found = Ranking(
-        made, len(rows), dataset.classes, first, _dropped(went), (*_late(went, len(order)), *skipped),
+        made, len(rows), dataset.classes, first, _dropped(went), (*_failed(pool), *_late(went, len(order)), *skipped),
         _notes(pool, len(rows), looks.bad), clock() - start,
     )  # fmt: skip
     chosen = next(each for each in fitted if each.row.recipe is found.recommended.recipe)
@@ -131,6 +135,17 @@ def _dropped(went: racing.Race[Screened]) -> tuple[str, ...]:
     )
 
 
+def _failed(pool: Pool) -> tuple[str, ...]:
+    return tuple(f"{name} could not be built: {' '.join(str(error).split())}" for name, error in pool.failed.items())
+
+
+def _unbuilt(pool: Pool) -> InputError:
+    """The one reason, or that of each source."""
+    if len(pool.failed) == 1:
+        return next(iter(pool.failed.values()))
+    return SourceError("none of the sources can be ranked:\n" + "\n".join(_failed(pool)))
+
+
 def _late(went: racing.Race[Screened], most: int) -> tuple[str, ...]:
     return tuple(
         f"{name} was tried on {went.pictures[name]:,} of {most:,} pictures" if name in went.scores
@@ -158,7 +173,7 @@ def before_training(photos: Dataset, recipe: Recipe, progress: Progress = silent
     """What `source: auto` comes to: the ranking, and the recipe with what it recommends.
 
     Raises:
-        RecipeError: the recipe decides something that belongs to one source.
+        RecipeError: the recipe decides something that belongs to one source, or has an option that its head has not.
     """
     own = {"cut": (recipe.cut, AUTO), "weights": (recipe.weights, "imagenet"),
            "preprocessing": (recipe.preprocessing, "source")}  # fmt: skip
@@ -167,6 +182,7 @@ def before_training(photos: Dataset, recipe: Recipe, progress: Progress = silent
             raise RecipeError(f"{name} {given} belongs to one source, and source auto tries several; name the source")
     if recipe.pooling == "flatten":
         raise RecipeError("flattened features are too wide to rank sources by; name the source, or use another pooling")
+    heads.find(recipe.head).shape(len(photos.classes), recipe.head_options)  # refuses what could not be trained later
     pooling = None if recipe.pooling == AUTO else recipe.pooling
     names: tuple[str, ...] = ranking.HEADS if recipe.head == AUTO else (recipe.head,)
     if recipe.head == AUTO and recipe.head_options:

@@ -44,7 +44,7 @@ class Row:
         milliseconds_per_image: the network's own time at prediction.
         size_mb: network up to the cut and head, 10**6 bytes.
         probe: the accuracy is that of a ridge probe in place of the head.
-        level: whether the pictures cannot tell it from the best row.
+        level: whether the pictures cannot tell it from the row that `Ranking.compared` is.
         recommended: the cheapest of those that are level and give nothing away to speak of.
         recipe: the fields of a recipe that make it.
         places: which pictures it was scored on; `right` and `losses` are of these.
@@ -104,7 +104,7 @@ class Ranking:
         classes: their names.
         prior: what the rule of thumb says.
         dropped: sentences on sources that were given up early.
-        not_tried: sentences on what time did not suffice for.
+        not_tried: sentences on what was not tried, or not on every picture, and why.
         notes: what else a reader should know.
         seconds: how long it took.
     """
@@ -123,6 +123,11 @@ class Ranking:
     def best(self) -> Row:
         """The most accurate row that was fitted."""
         return next((row for row in self.rows if not row.probe), self.rows[0])
+
+    @property
+    def compared(self) -> Row:
+        """The row that the others were compared with: the best, unless that is cuts side by side and leads by noise."""
+        return _eligible(self.rows)[0]
 
     @property
     def recommended(self) -> Row:
@@ -147,11 +152,16 @@ class Ranking:
         level = sum(other.level for other in self.rows)
         if row is best:
             others = f"{level - 1} other{'s' if level > 2 else ''}"
-            more = f" The data cannot tell {others} from it, none of which gives less away." if level > 1 else ""
+            more = f" The data cannot tell {others} from it." if level > 1 else ""
             return f"{start}, {cost}. It is the best.{more}"
-        gain = best.milliseconds_per_image / max(row.milliseconds_per_image, 1e-9)
-        cheaper = f", {gain:.1f} times as cheap as the best, {best.source} cut at {best.cut}" if gain > ALIKE else ""
-        return f"{start}, {cost}{cheaper}. The data cannot tell it from the best ({best.accuracy:.1%})."
+        if _apart(best, row):  # "cannot tell" is not transitive: it is the row compared with that it is level with
+            other = self.compared
+            name = told = f"{other.source} cut at {other.cut}"
+        else:
+            other, name, told = best, f"the best, {best.source} cut at {best.cut}", "the best"
+        gain = other.milliseconds_per_image / max(row.milliseconds_per_image, 1e-9)
+        cheaper = f", {gain:.1f} times as cheap as {name}" if gain > ALIKE else ""
+        return f"{start}, {cost}{cheaper}. The data cannot tell it from {told} ({other.accuracy:.1%})."
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, as `headstart rank --json` prints them."""
@@ -193,12 +203,7 @@ def ranked(rows: Sequence[Row]) -> tuple[Row, ...]:
     if not rows:
         raise ValueError("a ranking needs a row. Received: rows=()")
     order = sorted(rows, key=_order)
-    fitted = [row for row in order if not row.probe] or order
-    most = max(row.n for row in fitted)
-    able = [row for row in fitted if row.n == most]
-    single = [row for row in able if row.layers == 1]
-    if single:
-        able = [row for row in able if row.layers == 1 or _apart(row, single[0])]
+    able = _eligible(order)
     best = able[0]
     close = [row for row in able if not _apart(best, row)]
     least = min(close, key=lambda row: _known(row.loss))
@@ -207,6 +212,15 @@ def ranked(rows: Sequence[Row]) -> tuple[Row, ...]:
         replace(row, recommended=row is taken, level=not _apart(best, row) and _behind(row, least) <= LOSS_LEVEL)
         for row in order
     )
+
+
+def _eligible(order: Sequence[Row]) -> list[Row]:
+    """Of rows, best first, those that can be recommended; the first is what the others are compared with."""
+    fitted = [row for row in order if not row.probe] or order
+    most = max(row.n for row in fitted)
+    able = [row for row in fitted if row.n == most]
+    single = [row for row in able if row.layers == 1]
+    return [row for row in able if row.layers == 1 or not single or _apart(row, single[0])]
 
 
 def frontier(rows: Sequence[Row]) -> tuple[Row, ...]:

@@ -14,6 +14,7 @@ The pictures that are measured on decide nothing: no epoch is picked and nothing
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -109,7 +110,7 @@ def compare_scratch(
         reused=_reused(run, done, seeds=seeds), scratch=_side(found), pictures=len(run.rows), split=run.split,
         n=len(labels), guessing=float(np.bincount(labels).max() / len(labels)), curve=curve,
         settings={"scratch": found[0]["settings"], "reused": run.head_settings(done), "augment": result.recipe.augment},
-        notes=tuple(_notes(result, seeds)),
+        notes=tuple(_notes(result, seeds)), classes=run.classes,
     )  # fmt: skip
     return replace(result, head_start=start)
 
@@ -224,14 +225,19 @@ def _write(run: _Run, folder: Path, progress: Progress) -> None:
             " --image-size."
         )
     dataset, done = run.result.dataset, 0
+    digests = dataset.digests or ()
     total = len(run.rows) + len(run.watched)
     for name, rows in (("train", run.rows), ("watched", run.watched)):
         target = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.uint8, (len(rows), *run.size, 3))
 
         def read(place: int, rows: np.ndarray = rows, target: np.ndarray = target) -> None:
-            path = dataset.path(int(rows[place]))
+            row = int(rows[place])
+            path = dataset.path(row)
             try:
-                target[place] = images.read(path, run.size)
+                data = images.file_bytes(path)
+                if hashlib.sha256(data).digest() != digests[row]:
+                    raise PhotosError(f"{path} has changed since the training; train again, then compare")
+                target[place] = images.decode(data, run.size)
             except PictureError as error:
                 raise PhotosError(f"{path} cannot be read any more: {error}") from error
 
@@ -240,7 +246,6 @@ def _write(run: _Run, folder: Path, progress: Progress) -> None:
                 done += 1
                 progress("decoding", done, total)
         target.flush()
-    digests = dataset.digests or ()
     names = np.frombuffer(b"".join(digests[int(row)] for row in run.rows), np.uint8).reshape(len(run.rows), -1)
     np.savez(
         folder / "facts.npz", labels=dataset.labels[run.rows], digests=names,

@@ -255,3 +255,13 @@ def folds(
             mine[best] += int(sizes[position])
             total[best] += int(sizes[position])
     return np.asarray(fold[blocks.of_row])
+
+
+def spread_out(labels: np.ndarray, seed: int) -> np.ndarray:
+    """An order of rows in which every beginning has each class in its share, as near as can be; drawn by position."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    turn = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        turn[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return order[np.argsort(turn[order], kind="stable")]

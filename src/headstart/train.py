@@ -80,7 +80,9 @@ def train(
         raise InputError(why)
     if target is not None and report is not None and Path(report).absolute() == target.absolute():
         raise InputError(f"the model and the report would both be written to {target}; give the report another name")
-    ranked = None
+    views.check(recipe, heads.find(recipe.head).BY_EPOCHS)
+    watching.check(recipe, callbacks, by_epochs=heads.find(recipe.head).BY_EPOCHS)
+    ranked, pooling = None, None if recipe.pooling == AUTO else recipe.pooling
     if recipe.source == AUTO:
         photos = photos if isinstance(photos, Dataset) else Dataset.open(photos)
         if strict:
@@ -88,12 +90,10 @@ def train(
         ranked, recipe = before_training(photos, recipe, progress)
         photos = ranked.dataset
     head_module = heads.find(recipe.head)
-    views.check(recipe, head_module.BY_EPOCHS)
-    watching.check(recipe, callbacks, by_epochs=head_module.BY_EPOCHS)
     wanted = trunk.spec(
         recipe.source, image_size=recipe.image_size, weights=recipe.weights, seed=recipe.seed,
         cuts=() if ranked else trunk.cuts_of(recipe.cut), preprocessing=recipe.preprocessing,
-        pooling=None if ranked or recipe.pooling == AUTO else recipe.pooling,
+        pooling=pooling,  # as it was asked for: after a ranking its trunk, with the features, is there
     )  # fmt: skip
     with lazy(building_backend()) as worker, _kept_open(Store()) as store:
         # First, since a worker takes longest to be ready.
@@ -127,8 +127,7 @@ def train(
         choice = ranked.choice if ranked else choose_cut(
             features, train_rows, labels[train_rows], folds=fold, seed=recipe.seed,
             joined=len(trunk.cuts_of(recipe.cut)) > 1,
-            pooling=None if recipe.pooling == AUTO else recipe.pooling,
-            progress=lambda done, total: progress("choosing a cut", done, total),
+            pooling=pooling, progress=lambda done, total: progress("choosing a cut", done, total),
         )  # fmt: skip
         outputs, classes = choice.chosen.outputs, dataset.classes
         blank = classifier_file.blank(wanted, outputs, shape, worker)  # made by the worker while the head is fitted

@@ -120,7 +120,9 @@ def head_data(
     if not by_epochs:
         block = np.concatenate([features.matrix(rows, outputs, view=view) for view in (None, *kept)])
         times = 1 + len(kept)
-        return HeadData(block, np.tile(labels, times), classes, np.tile(folds, times), recipe.seed)
+        return HeadData(
+            block, np.tile(labels, times), classes, np.tile(folds, times), recipe.seed, clean=len(labels)
+        )  # fmt: skip
     seen = _by_epoch(features, rows, outputs, recipe)
     clean = features.matrix(rows, outputs) if seen is None or not alone(recipe, watch is not None) else seen(0)
     return HeadData(clean, labels, classes, folds, recipe.seed, seen, watched)

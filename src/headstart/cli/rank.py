@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,15 +66,19 @@ def command(
         _tell(found)
 
 
+def _percent(rate: float) -> str:
+    return "" if math.isnan(rate) else f"{rate:.1%}"
+
+
 def _tell(found: Ranking) -> None:
     click.echo(f"\n{found.verdict}\n")
     if found.prior is not None:
         click.echo(f"by the rule of thumb: {found.prior}.\n")
     names = ("", "accuracy", "95 % interval", "neighbours", "ms", "MB", "source", "cut", "pooling", "head")
     rows = [
-        ("*" if row.recommended else "=" if row.level else "", f"{row.accuracy:.1%}",
+        ("*" if row.recommended else "=" if row.level else "", _percent(row.accuracy),
          f"{row.low:.1%} to {row.high:.1%}",
-         f"{row.neighbours:.1%}" if row.neighbours == row.neighbours else "", f"{row.milliseconds_per_image:.2g}",
+         _percent(row.neighbours), f"{row.milliseconds_per_image:.2g}",
          f"{row.size_mb:.1f}", row.source, row.cut, row.pooling, row.head + (" (probe)" if row.probe else ""))
         for place, row in enumerate(found.rows) if place < SHOWN or row.recommended
     ]  # fmt: skip

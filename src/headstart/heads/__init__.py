@@ -44,6 +44,8 @@ class HeadData:
         epoch_features: the features of the same pictures as epoch e (from 0) sees them, for heads that are trained by
             epochs on augmented views; None where every epoch sees `features`.
         watch: features and labels that curves are drawn on; None holds out a fold of the training pictures for it.
+        clean: how many rows, the first ones, are the pictures as they are, the rest being views of the same pictures;
+            None for all.
     """
 
     features: np.ndarray
@@ -53,6 +55,7 @@ class HeadData:
     seed: int = 0
     epoch_features: Callable[[int], np.ndarray] | None = None
     watch: tuple[np.ndarray, np.ndarray] | None = None
+    clean: int | None = None
 
 
 @dataclass(frozen=True)

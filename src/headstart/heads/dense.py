@@ -22,6 +22,7 @@ from headstart.few import merged
 from headstart.heads import Head, HeadData, Layer, Watcher, apply, check_options, moments
 from headstart.heads._network import Dense, Network, from_saved, initial, measured, saved_form
 from headstart.heads._optimizers import NAMES, Optimizer
+from headstart.splits import assign
 
 NAME = "dense"
 SUMMARY = "dense layers with dropout, trained by epochs, with learning curves"
@@ -82,7 +83,7 @@ def fit(
         A head with `history`; its accuracy and loss are of the watched pictures, at the weights that are kept.
 
     Raises:
-        RecipeError: an option is unknown or out of range.
+        RecipeError: an option is unknown or out of range, or there are too few pictures to hold any out.
     """
     settings = settings_of(options)
     layers = initial(data.features.shape[1], _layers(settings, data.classes), data.seed)
@@ -96,8 +97,7 @@ class _Training:
         self.data, self.settings = data, settings
         optimizer = Optimizer(settings["optimizer"], settings["learning_rate"], settings["momentum"])
         self.network = Network(layers, optimizer, data.seed)
-        folds = merged(data.folds)
-        held_out = folds == folds.min() if data.watch is None else np.zeros(len(data.labels), bool)
+        held_out = _held_out(data) if data.watch is None else np.zeros(len(data.labels), bool)
         self.rows, self.held_out = np.flatnonzero(~held_out), np.flatnonzero(held_out)
         watched = data.watch if data.watch is not None else (data.features[held_out], data.labels[held_out])
         self.watched: np.ndarray = watched[0]
@@ -217,6 +217,20 @@ class _Training:
         first, *rest = layers
         kernel, bias = first.kernel * self.deviation[:, None], first.bias + self.mean @ first.kernel
         return [Layer(kernel, bias, first.activation, first.dropout), *rest]
+
+
+def _held_out(data: HeadData) -> np.ndarray:
+    """Which pictures are watched: a fold, or where one fold has them all, a share of each class that has several."""
+    folds = merged(data.folds)
+    if len(np.unique(folds)) > 1:
+        return np.asarray(folds == folds.min())
+    held = assign(data.labels, seed=data.seed) if len(folds) else np.zeros(0, bool)
+    if not held.any():
+        raise RecipeError(
+            "the dense head watches its training on pictures that it holds out, and needs a class of two or more for"
+            f" that; it was given {len(folds)}, no two of one class"
+        )
+    return held
 
 
 # ---- what the options say ------------------------------------------------------------------------------------------

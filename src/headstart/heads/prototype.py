@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from headstart.errors import RecipeError
+from headstart.few import merged
 from headstart.halves import widened
 from headstart.heads import Head, HeadData, Layer, Watcher, check_options, log_loss, moments, softmax
 from headstart.heads._softmax import chooses as chooses
@@ -104,7 +105,8 @@ def cross_validate(
     Args:
         features: float, shape (pictures, dimensions).
         labels: 0 .. classes − 1.
-        folds: which fold holds a picture out; a fold for each picture leaves one out at a time, in closed form.
+        folds: which fold holds a picture out; a fold for each row leaves one out at a time, in closed form, and where
+            rows share so many folds, as views of a picture do, these are taken together (`few.merged`).
     """
     from threadpoolctl import threadpool_limits
 
@@ -113,7 +115,7 @@ def cross_validate(
         spread = _of_span(X)
         alone = len(np.unique(folds)) == len(folds)
         distances = _left_out(spread, labels, classes, shrinkages) if alone else _held_out(
-            spread, labels, folds, classes=classes, shrinkages=shrinkages
+            spread, labels, merged(folds), classes=classes, shrinkages=shrinkages
         )  # fmt: skip
     share = _log_share(labels, classes)
     measurable = distances[0][np.arange(len(labels)), labels] < _FAR
