@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -178,10 +179,14 @@ def test_what_is_misspelt_is_refused_and_nothing_is_written(
     refused(run("train", tiny_pictures, *output, "--recipe", "vgg16dense"), "Did you mean vgg16-dense?")
     refused(run("recipes", "run", mine, tiny_pictures, *output, "--against", "vgg16-dens"), "mean vgg16-dense?")
     refused(run("recipes", "run", mine, tiny_pictures, *output, "--against", mine), "run already")
+    namesake = tmp_path / "other" / mine.name
+    namesake.parent.mkdir()
+    shutil.copy(mine, namesake)
+    refused(run("recipes", "run", mine, tiny_pictures, *output, "--against", namesake), "run already")
     refused(run("recipes", "run", mine, "no-such-folder", "-o", tmp_path / "a.h5"), "ends in .keras")
     mine.write_text(mine.read_text().replace("batch_size", "batchsize"))
     refused(run("recipes", "run", mine, tiny_pictures, *output), "mine.yaml, line ", "Did you mean batch_size?")
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.yaml", "other"]
 
 
 def test_weights_are_for_the_source_that_they_were_given_for() -> None:

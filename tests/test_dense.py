@@ -389,3 +389,28 @@ def test_dropouts_in_a_row_are_one():
         {"units": 8, "activation": "linear", "dropout": 0.75},
         {"units": 3, "activation": "softmax", "dropout": 0.0},
     ]
+
+
+def test_a_training_that_runs_away_says_so_and_gives_no_head():
+    random = np.random.default_rng(0)
+    features = (1e4 * random.normal(size=(200, 20))).astype(np.float32)
+    data = HeadData(features, np.arange(200) % 3, 3, np.arange(200) % 5)
+    wild = {"optimizer": "sgd", "learning_rate": 10.0, "momentum": 0.9, "patience": None, "standardize": False}
+    said = r"became no number in epoch \d+.\nLower learning_rate, which is 10, such as to 1"
+    with pytest.raises(RecipeError, match=said):
+        dense.fit(data, options={**wild, "epochs": 30})
+
+
+def test_kernels_that_cannot_be_imported_are_done_without(monkeypatch):
+    def broken(name: str) -> None:
+        raise RuntimeError(f"cannot cache function of {name}: no locator available")
+
+    monkeypatch.setattr(network.importlib, "import_module", broken)
+    network._kernels.cache_clear()
+    try:
+        monkeypatch.setattr(network, "FUSED_FROM", 1)
+        net = network.Network(network.initial(4, [{"units": 2, "activation": "softmax", "dropout": 0.0}], 0),
+                              Optimizer("adam", 1e-3), 0)  # fmt: skip
+        assert type(net._first).__name__ == "_Plain"
+    finally:
+        network._kernels.cache_clear()

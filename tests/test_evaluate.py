@@ -131,3 +131,9 @@ def test_the_figures_agree_with_each_other(data):
     assert evaluation.loss >= 0
     recalled = sum(f.recall * f.n for f in evaluation.per_class if f.n)
     assert recalled / count == pytest.approx(evaluation.accuracy.value)
+
+
+def test_probabilities_that_are_no_numbers_give_figures_and_no_crash():
+    found = score(np.full((4, 2), np.nan), np.array([0, 1, 0, 1]), ["a", "b"], split="test")
+    assert found.accuracy.n == 4
+    assert found.reliability[0].n == 4

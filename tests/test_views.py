@@ -103,6 +103,7 @@ def test_an_epoch_takes_one_view_of_each_picture_and_all_of_them_in_turn(
     data.epoch_features(0)
     data.epoch_features(9)
     assert not computed, "what an epoch has seen is not computed again"
+    views.finished(data)
     assert len(set(turns[0].tolist())) > 1, "not the same view for all"
     assert np.array_equal(data.epoch_features(2), data.epoch_features(2))
     assert data.watch is not None
@@ -141,6 +142,23 @@ def test_a_head_without_epochs_has_all_views_beside_the_picture(
 
 
 # ---- whole runs
+
+
+def test_all_passes_are_counted(tiny_pictures: Path, small_source: dict[str, Any], fresh_cache: Path) -> None:
+    recipe = Recipe(
+        **small_source, cut="conv_pw_11_relu", pooling="avg", head="dense", head_options=DENSE, augment=TURNED, views=4,
+    )  # fmt: skip
+    result = train(tiny_pictures, recipe)
+    counts = result.images()
+    assert result.features.misses == 3 * counts["train"] + counts["test"], "a view of each picture an epoch"
+    again = train(tiny_pictures, recipe)
+    assert (again.features.hits, again.features.misses) == (result.features.misses, 0)
+    assert result.seconds["features"] == result.features.seconds
+
+
+def test_a_run_without_augmentation_has_the_pictures_as_they_are(divided: Dataset) -> None:
+    assert not views.alone(recipe_of(augment="none", cut="x", pooling="avg"), watched=True)
+    assert views.alone(recipe_of(cut="x", pooling="avg"), watched=True)
 
 
 def test_live_is_what_many_views_become(tiny_pictures: Path, small_source: dict[str, Any]) -> None:

@@ -324,5 +324,5 @@ def _calibration_error(sure: np.ndarray, right: np.ndarray) -> float:
 
 
 def _bins(sure: np.ndarray) -> np.ndarray:
-    found: np.ndarray = np.minimum((sure * BINS).astype(int), BINS - 1)
+    found: np.ndarray = np.minimum((np.nan_to_num(sure) * BINS).astype(int), BINS - 1)
     return found

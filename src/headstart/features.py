@@ -44,6 +44,18 @@ Look = tuple[int, View | None]
 """A row of a data set and the view that it is seen through."""
 
 
+@dataclass
+class Tally:
+    """What the passes over a set of pictures came to: see `Features`."""
+
+    hits: int = 0
+    misses: int = 0
+    seconds: float = 0.0
+
+    def add(self, hits: int, misses: int, seconds: float) -> None:
+        self.hits, self.misses, self.seconds = self.hits + hits, self.misses + misses, self.seconds + seconds
+
+
 @dataclass(frozen=True)
 class Features:
     """What a trunk says of a set of pictures.
@@ -52,22 +64,32 @@ class Features:
         trunk: what computed them.
         dataset: the pictures, one row each.
         bad: why each picture that could not be read has no features, by row.
-        hits, misses: looks at a picture answered from the store, and those that were run (each content once a view).
-        seconds: how long the pass took.
+        tally: looks at a picture answered from the store (`hits`), those that were run (`misses`; each content once a
+            view), and how long the passes took, later ones for views (`see`) among them.
     """
 
     trunk: Trunk
     dataset: Dataset
     bad: Mapping[int, str]
-    hits: int
-    misses: int
-    seconds: float
+    tally: Tally
     _store: Store | None = field(repr=False)
     _overlay: dict[tuple[bytes, View | None], np.ndarray] = field(repr=False)
 
     @property
     def outputs(self) -> tuple[Output, ...]:
         return self.trunk.outputs
+
+    @property
+    def hits(self) -> int:
+        return self.tally.hits
+
+    @property
+    def misses(self) -> int:
+        return self.tally.misses
+
+    @property
+    def seconds(self) -> float:
+        return self.tally.seconds
 
     def matrix(
         self, rows: Sequence[int] | np.ndarray, outputs: Sequence[Output] | None = None, *, view: View | None = None
@@ -103,13 +125,17 @@ class Features:
                 run.compute(_pending(self.trunk), missing, None)
         raise EngineError(f"{len(places)} pictures changed on disk while headstart ran; run the command again")
 
-    def see(self, looks: Sequence[Look], *, kept: Kept | None = None) -> None:
+    def see(self, looks: Sequence[Look], *, kept: Kept | None = None, progress: Progress | None = None) -> None:
         """Compute what is lacking of more looks at these pictures, so that `matrix` finds them.
 
         Args:
             kept: what other passes over these pictures have left; filled by this one.
+            progress: called with (looks done, looks in all) now and then.
         """
-        _Run(self.dataset, self._store, self._overlay, kept).compute(_pending(self.trunk), looks, None)
+        start = time.perf_counter()
+        run = _Run(self.dataset, self._store, self._overlay, kept)
+        missing = run.compute(_pending(self.trunk), looks, progress)
+        self.tally.add(len(looks) - len(missing), len(missing), time.perf_counter() - start)
 
     def _rows(
         self, digests: list[bytes], wanted: tuple[Output, ...], view: View | None
@@ -166,7 +192,7 @@ def extract(
         elif digest in bad_digests:
             bad.setdefault(row, bad_digests[digest])
     return Features(
-        pending.result(), dataset, bad, len(todo) - len(missing), len(missing), time.perf_counter() - start,
+        pending.result(), dataset, bad, Tally(len(todo) - len(missing), len(missing), time.perf_counter() - start),
         store, run.overlay,
     )  # fmt: skip
 
@@ -339,8 +365,11 @@ class _Run:
             self._keep(trunk, view, some)
 
     def _rounded(self, values: np.ndarray) -> np.ndarray:
-        """As the store has them: what float16 cannot hold becomes its largest number, far out, and no infinity."""
-        if self.store is None:
+        """As the store has them: what float16 cannot hold becomes its largest number, far out, and no infinity.
+
+        Without a store float32 stays what it is.
+        """
+        if self.store is None and values.dtype != np.float16:
             return values
         if values.dtype == np.float16 and not ((values.view(np.uint16) & 0x7FFF) > _LARGEST_BITS).any():
             return values  # nothing in it is infinite: numpy clips float16 a number at a time

@@ -123,7 +123,7 @@ def train(
         fold = few.folds(
             labels[train_rows], group, count=recipe.folds, seed=recipe.seed, keys=[key[row] for row in train_rows]
         )
-        head_start = time.perf_counter()
+        head_start, first_pass = time.perf_counter(), features.seconds
         choice = ranked.choice if ranked else choose_cut(
             features, train_rows, labels[train_rows], folds=fold, seed=recipe.seed,
             joined=len(trunk.cuts_of(recipe.cut)) > 1,
@@ -134,12 +134,14 @@ def train(
         data = views.head_data(
             features, outputs, train_rows, folds=fold, recipe=recipe, by_epochs=head_module.BY_EPOCHS,
             watch=rows[watched] if watched is not None else None,
+            progress=lambda done, total: progress("features", done, total),
         )  # fmt: skip
         with watching.watcher(recipe, callbacks, blank) as watcher:
             head = head_module.fit(
                 data, options=recipe.head_options, watcher=watcher,
                 progress=lambda facts: progress("training the head", int(facts["epoch"]), facts.get("epochs")),
             )  # fmt: skip
+        views.finished(data)
         rule = rejection.fit(  # from the pictures as they are, or, where there are none such, through their first views
             data.features[: len(train_rows)], labels[train_rows], group, outputs=outputs, seed=recipe.seed
         )
@@ -156,7 +158,7 @@ def train(
         head, calibrated = calibrate(
             head, labels[train_rows], watched=(answers(apart, raw), labels[rows[apart]]) if apart else None
         )
-        head_seconds = time.perf_counter() - head_start
+        head_seconds = time.perf_counter() - head_start - (features.seconds - first_pass)  # views that epochs asked for
 
         untrained = head_module.untrained(
             choice.chosen.dimensions, len(classes), options=recipe.head_options, seed=recipe.seed
@@ -195,7 +197,7 @@ def train(
             calibration=calibrated, decided=decides,
             learning_curve=learning_curve.measure(
                 features, train_rows, outputs, head=head, fold_count=recipe.folds, seed=recipe.seed
-            ) if report is not None else None,
+            ) if report is not None and not views.alone(recipe, watched is not None) else None,
         )  # fmt: skip
         if strict:
             refuse(result.findings)

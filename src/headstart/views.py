@@ -3,8 +3,8 @@
 With `views: N` every training picture is seen through N seeded views, whose features are kept; an epoch takes one of
 them for each picture, and every N epochs each view has been taken once. What an epoch lacks is computed when it begins,
 so the first one waits for one view of each picture alone, and training that stops early has not paid for the rest.
-With `views: live` epoch e sees view e of every picture, forgotten after it. Both draw view number k of a picture alike,
-so `live` is what `views: N` becomes where N is the number of epochs.
+With `views: live` epoch e sees view e of every picture, forgotten after it. Both draw view number k of a picture alike;
+with as many kept views as there are epochs each picture is seen through the same views as live, in another order.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from headstart import augment
 from headstart.augment import View
 from headstart.dataset import Dataset
 from headstart.errors import RecipeError
-from headstart.features import Features, Kept, extract
+from headstart.features import Features, Kept, Progress, extract
 from headstart.heads import HeadData
 from headstart.recipe import AUTO, LIVE, Recipe
 from headstart.trunk import Output
@@ -105,13 +105,13 @@ def _names(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
 
 
 def alone(recipe: Recipe, watched: bool) -> bool:
-    """Whether the training pictures as they are decide nothing."""
-    return watched and AUTO not in (recipe.cut, recipe.pooling) and recipe.pooling != "avg+max"
+    """Whether the training pictures are seen through views alone, since as they are they would decide nothing."""
+    return augmented(recipe) and watched and AUTO not in (recipe.cut, recipe.pooling) and recipe.pooling != "avg+max"
 
 
 def head_data(
     features: Features, outputs: Sequence[Output], rows: np.ndarray, *, folds: np.ndarray, recipe: Recipe,
-    by_epochs: bool, watch: np.ndarray | None,
+    by_epochs: bool, watch: np.ndarray | None, progress: Progress | None = None,
 ) -> HeadData:  # fmt: skip
     """What a head is fitted on: by epochs, each with its views; else all views side by side with the clean picture."""
     dataset, kept = features.dataset, of_recipe(recipe)
@@ -123,21 +123,27 @@ def head_data(
         return HeadData(
             block, np.tile(labels, times), classes, np.tile(folds, times), recipe.seed, clean=len(labels)
         )  # fmt: skip
-    seen = _by_epoch(features, rows, outputs, recipe)
+    seen = _by_epoch(features, rows, outputs, recipe, progress)
     clean = features.matrix(rows, outputs) if seen is None or not alone(recipe, watch is not None) else seen(0)
     return HeadData(clean, labels, classes, folds, recipe.seed, seen, watched)
 
 
+def finished(data: HeadData) -> None:
+    """Let go of what later epochs would have needed: the loaded engine, decoded pictures."""
+    if isinstance(data.epoch_features, (_Drawn, _Live)):
+        data.epoch_features.between.close()
+
+
 def _by_epoch(
-    features: Features, rows: np.ndarray, outputs: Sequence[Output], recipe: Recipe
+    features: Features, rows: np.ndarray, outputs: Sequence[Output], recipe: Recipe, progress: Progress | None
 ) -> Callable[[int], np.ndarray] | None:
     """What epoch e (from 0) is given, (rows, dimensions); None where every epoch sees the pictures as they are."""
     kept = of_recipe(recipe)
     if not kept:
         return None
     if recipe.views == LIVE:
-        return _Live(features, rows, outputs, recipe)
-    return _Drawn(features, rows, outputs, kept, recipe.seed)
+        return _Live(features, rows, outputs, recipe, progress)
+    return _Drawn(features, rows, outputs, kept, seed=recipe.seed, progress=progress)
 
 
 class _Drawn:
@@ -145,20 +151,24 @@ class _Drawn:
     it, from the store."""
 
     def __init__(
-        self, features: Features, rows: np.ndarray, outputs: Sequence[Output], views: Sequence[View], seed: int
-    ) -> None:
+        self, features: Features, rows: np.ndarray, outputs: Sequence[Output], views: Sequence[View], *, seed: int,
+        progress: Progress | None,
+    ) -> None:  # fmt: skip
         self._features, self._rows, self._outputs = features, rows, outputs
-        self._views, self._seed = views, seed
+        self._views, self._seed, self._progress = views, seed, progress
         self._names = _names(features.dataset, rows)
         self._shape = (len(views), len(rows), sum(output.dimensions for output in outputs))
         self._held: np.ndarray | None = None
-        self._ready = np.zeros(self._shape[:2], bool)
-        self._between = Kept()
+        self._computed, self._read = (np.zeros(self._shape[:2], bool) for _ in range(2))
+        self._computed[self._turn(0), np.arange(len(rows))] = True  # by the first pass
+        self.between = Kept()
 
     def __call__(self, epoch: int) -> np.ndarray:
-        turn = turns(self._names, len(self._views), seed=self._seed, epoch=epoch)
-        new = ~self._ready[turn, np.arange(len(turn))]
-        self._compute(np.flatnonzero(new), turn)
+        turn = self._turn(epoch)
+        places = turn, np.arange(len(turn))
+        self._compute(np.flatnonzero(~self._computed[places]), turn)
+        new = ~self._read[places]
+        self._read[places] = True
         result: np.ndarray | None = None
         for number in range(len(self._views)):
             some = np.flatnonzero(turn == number)
@@ -170,13 +180,17 @@ class _Drawn:
             raise ValueError("an epoch was asked for where there are no views. Received: views=()")
         return result
 
+    def _turn(self, epoch: int) -> np.ndarray:
+        return turns(self._names, len(self._views), seed=self._seed, epoch=epoch)
+
     def _compute(self, lacking: np.ndarray, turn: np.ndarray) -> None:
         if not len(lacking):
             return
-        self._features.see([(int(self._rows[one]), self._views[turn[one]]) for one in lacking], kept=self._between)
-        self._ready[turn[lacking], lacking] = True
-        if self._ready.all():
-            self._between.close()
+        looks = [(int(self._rows[one]), self._views[turn[one]]) for one in lacking]
+        self._features.see(looks, kept=self.between, progress=self._progress)
+        self._computed[turn[lacking], lacking] = True
+        if self._computed.all():
+            self.between.close()
 
     def _values(self, number: int, some: np.ndarray, new: np.ndarray) -> np.ndarray:
         """Features of some pictures through one view; `new` are those that no epoch has read before."""
@@ -215,13 +229,19 @@ def _mixed(words: np.ndarray) -> np.ndarray:
 class _Live:
     """Epoch e sees view e. The first ones were computed before, also to see which pictures are sound."""
 
-    def __init__(self, features: Features, rows: np.ndarray, outputs: Sequence[Output], recipe: Recipe) -> None:
+    def __init__(
+        self, features: Features, rows: np.ndarray, outputs: Sequence[Output], recipe: Recipe,
+        progress: Progress | None,
+    ) -> None:  # fmt: skip
         self._features, self._rows, self._outputs, self._recipe = features, rows, outputs, recipe
-        self._kept, self._between = of_recipe(recipe), Kept()
+        self._kept, self.between, self._progress = of_recipe(recipe), Kept(), progress
 
     def __call__(self, epoch: int) -> np.ndarray:
         if epoch < len(self._kept):
             return self._features.matrix(self._rows, self._outputs, view=self._kept[epoch])
         view, dataset = _view(self._recipe, epoch), self._features.dataset.take(self._rows)
-        seen = extract(dataset, self._features.trunk, None, views=lambda _: (view,), kept=self._between)
+        seen = extract(
+            dataset, self._features.trunk, None, views=lambda _: (view,), kept=self.between, progress=self._progress
+        )
+        self._features.tally.add(seen.hits, seen.misses, seen.seconds)
         return seen.matrix(np.arange(len(dataset)), self._outputs, view=view)

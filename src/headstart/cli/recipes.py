@@ -110,10 +110,12 @@ def run(
 
     check_target(output)  # before anything is listed or fetched
     recipe = _common.recipe_of(name, options)
-    label = _label(against or "")
-    if label == _label(name):
-        raise click.UsageError(f"--against {against} is the recipe that is run already; name another one")
     other = _second(against, recipe.source, options) if against is not None else None
+    if other == recipe:
+        raise click.UsageError(f"--against {against} is the recipe that is run already; name another one")
+    label, own = _label(against or ""), _label(name)
+    if label == own:  # two files of one name
+        label, own = str(against), name
     page = None if no_report else report or output.with_suffix(".html")
     compared = {}
     with _common.progress(each=("training the head", f"{label}: training the head")) as show:
@@ -124,7 +126,7 @@ def run(
                 dataset, other, progress=lambda stage, done, total: show(f"{label}: {stage}", done, total)
             )
             if page is not None:
-                result = result.write_report(page, name=_label(name), others=compared)
+                result = result.write_report(page, name=own, others=compared)
     tell(result, as_json=as_json, against=compared)
 
 

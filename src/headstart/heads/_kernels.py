@@ -71,7 +71,7 @@ def step(kind, kernel, first, second, last, now, x, delta, following, out, rates
         following: float32 (next batch, features); may be empty.
         out: float32 (threads, next batch, units): what each thread has summed.
         rates: float32: learning rate (Adam: with its bias correction), decay of the first moment, of the second,
-            epsilon.
+            epsilon, and what both decays leave of 1.
     """
     parts = out.shape[0]
     features, units = kernel.shape
@@ -156,7 +156,7 @@ def _sgd(kernel, first, row, gradient, rates):  # type: ignore[no-untyped-def]
 @njit(cache=True, fastmath=_MATH, error_model="numpy")
 def _rmsprop(kernel, second, row, gradient, delta, i, j, a, b, rates, decay):  # type: ignore[no-untyped-def]
     """With the gradient of two more pictures, i and j, whose feature is a and b."""
-    rate, fresh, epsilon = rates[0], np.float32(1) - rates[2], rates[3]
+    rate, epsilon, fresh = rates[0], rates[3], rates[5]
     for unit in range(gradient.size):
         g = gradient[unit] + a * delta[i, unit] + b * delta[j, unit]
         mean = decay * second[row, unit] + fresh * g * g
@@ -166,12 +166,11 @@ def _rmsprop(kernel, second, row, gradient, delta, i, j, a, b, rates, decay):  #
 
 @njit(cache=True, fastmath=_MATH, error_model="numpy")
 def _adam(kernel, first, second, row, gradient, rates):  # type: ignore[no-untyped-def]
-    rate, epsilon, one = rates[0], rates[3], np.float32(1)
-    beta, rho = one - rates[1], one - rates[2]
+    rate, epsilon, rest, fresh = rates[0], rates[3], rates[4], rates[5]
     for unit in range(gradient.size):
         g = gradient[unit]
-        m = first[row, unit] + (g - first[row, unit]) * beta
-        v = second[row, unit] + (g * g - second[row, unit]) * rho
+        m = first[row, unit] + (g - first[row, unit]) * rest
+        v = second[row, unit] + (g * g - second[row, unit]) * fresh
         first[row, unit] = m
         second[row, unit] = v
         kernel[row, unit] -= rate * m / (np.sqrt(v) + epsilon)

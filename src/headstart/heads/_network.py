@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -79,7 +82,7 @@ class Network:
     def __init__(self, layers: Sequence[Dense], optimizer: Optimizer, seed: int) -> None:
         self.layers, self.optimizer = list(layers), optimizer
         self._random = np.random.default_rng([seed, 2])
-        large = self.layers[0].kernel.size >= FUSED_FROM and importlib.util.find_spec("numba") is not None
+        large = self.layers[0].kernel.size >= FUSED_FROM and _kernels() is not None
         self._first: _Fused | _Plain = (_Fused if large else _Plain)(self.layers[0].kernel, optimizer)
 
     def dropped(self, values: np.ndarray, rate: float) -> np.ndarray:
@@ -148,6 +151,19 @@ class Network:
         return np.concatenate(parts)
 
 
+@cache
+def _kernels() -> ModuleType | None:
+    """The compiled kernels; None where numba is missing, does not fit this numpy, or has nowhere to keep what it
+    compiles."""
+    try:
+        return importlib.import_module("headstart.heads._kernels")
+    except Exception:  # whatever numba raises then
+        return None
+
+
+_ONE_AT_A_TIME = threading.Lock()  # where numba has neither OpenMP nor TBB, two threads in it end the process
+
+
 class _Plain:
     """A first layer by numpy's own products."""
 
@@ -168,14 +184,19 @@ class _Fused:
     """The same in one pass over the kernel (`_kernels.py`)."""
 
     def __init__(self, kernel: np.ndarray, optimizer: Optimizer) -> None:
-        from headstart.heads import _kernels
-
-        self._kernel, self._optimizer = kernel, optimizer
-        self._kind = {"sgd": _kernels.SGD, "rmsprop": _kernels.RMSPROP, "adam": _kernels.ADAM}[optimizer.name]
-        self._step, self._threads = _kernels.step, _kernels.threads()
-        self.widened = _kernels.widened
+        kernels = _kernels()
+        if kernels is None:
+            raise ImportError("the compiled kernels cannot be used here")
+        self._kernel, self._optimizer, self._kernels = kernel, optimizer, kernels
+        self._kind = {"sgd": kernels.SGD, "rmsprop": kernels.RMSPROP, "adam": kernels.ADAM}[optimizer.name]
+        self._threads = kernels.threads()
         self._last = np.zeros(len(kernel), np.int64)
         self._nothing = np.zeros((0, kernel.shape[0]), np.float32)
+
+    def widened(self, values: np.ndarray) -> np.ndarray:
+        with _ONE_AT_A_TIME:
+            result: np.ndarray = self._kernels.widened(values)
+        return result
 
     def product(self, x: np.ndarray) -> np.ndarray:
         return self._pass(self._nothing, np.zeros((0, self._kernel.shape[1]), np.float32), x)
@@ -187,10 +208,11 @@ class _Fused:
     def _pass(self, x: np.ndarray, delta: np.ndarray, following: np.ndarray) -> np.ndarray:
         out = np.empty((self._threads, len(following), self._kernel.shape[1]), np.float32)
         first, second = self._optimizer.moments(self._kernel)
-        self._step(
-            self._kind, self._kernel, first, second, self._last, self._optimizer.steps, x, delta, following, out,
-            self._optimizer.rates,
-        )  # fmt: skip
+        with _ONE_AT_A_TIME:
+            self._kernels.step(
+                self._kind, self._kernel, first, second, self._last, self._optimizer.steps, x, delta, following, out,
+                self._optimizer.rates,
+            )  # fmt: skip
         result: np.ndarray = out.sum(axis=0)
         return result
 

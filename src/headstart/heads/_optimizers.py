@@ -1,7 +1,7 @@
 """Keras 3's optimizers on plain arrays: SGD with momentum, RMSprop, Adam, with Keras's own constants.
 
 A head's training needs nothing else of a framework, and starting one takes longer than training most heads. The
-formulae are those of `keras.optimizers`; `tests/test_heads.py` holds them against Keras step by step.
+formulae are those of `keras.optimizers`; `tests/test_dense.py` holds them against Keras step by step.
 """
 
 from __future__ import annotations
@@ -39,11 +39,14 @@ class Optimizer:
 
     @property
     def rates(self) -> np.ndarray:
-        """Learning rate with Adam's bias correction, decay of the first and the second moment, epsilon."""
+        """Learning rate with Adam's bias correction, decay of the first and the second moment, epsilon, and what the
+        decays leave of 1, which float32 would not get right afterwards."""
         if self.name == "adam":
             corrected = self.learning_rate * np.sqrt(1 - BETA_2**self.steps) / (1 - BETA_1 ** max(self.steps, 1))
-            return np.array([corrected, BETA_1, BETA_2, ADAM_EPSILON], np.float32)
-        return np.array([self.learning_rate, self.momentum, RHO, RMSPROP_EPSILON], np.float32)
+            return np.array([corrected, BETA_1, BETA_2, ADAM_EPSILON, 1 - BETA_1, 1 - BETA_2], np.float32)
+        return np.array(
+            [self.learning_rate, self.momentum, RHO, RMSPROP_EPSILON, 1 - self.momentum, 1 - RHO], np.float32
+        )
 
     def moments(self, array: np.ndarray) -> list[np.ndarray]:
         """The first and the second moment of an array; an empty one where this optimizer has none."""
@@ -58,7 +61,7 @@ class Optimizer:
         """Change `array` in place by one step."""
         first, second = (moment.reshape(-1) for moment in self.moments(array))
         values, slopes = array.reshape(-1), gradient.reshape(-1)
-        rate, beta, rho, epsilon = self.rates
+        rate, beta, rho, epsilon, rest, fresh = self.rates
         for start in range(0, values.size, _BLOCK):
             part = slice(start, start + _BLOCK)
             value, g, m, v = values[part], slopes[part], first[part], second[part]
@@ -68,11 +71,11 @@ class Optimizer:
                 value += m
             elif self.name == "rmsprop":
                 v *= rho
-                v += (1 - rho) * g * g
+                v += fresh * g * g
                 value -= rate * g / np.sqrt(v + epsilon)
             else:
-                m += (g - m) * (1 - beta)
-                v += (g * g - v) * (1 - rho)
+                m += (g - m) * rest
+                v += (g * g - v) * fresh
                 value -= rate * m / (np.sqrt(v) + epsilon)
 
     def as_keras(self) -> Any:

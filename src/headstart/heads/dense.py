@@ -87,7 +87,8 @@ def fit(
     """
     settings = settings_of(options)
     layers = initial(data.features.shape[1], _layers(settings, data.classes), data.seed)
-    return _Training(data, settings, layers).run(progress, watcher)
+    with np.errstate(over="ignore", invalid="ignore"):  # a training that runs away is told of in words
+        return _Training(data, settings, layers).run(progress, watcher)
 
 
 class _Training:
@@ -127,6 +128,13 @@ class _Training:
                 history.setdefault(name, []).append(value)
             if progress is not None:
                 progress({"epoch": epoch + 1, "epochs": epochs, **logs})
+            if not np.isfinite([logs["loss"], logs["val_loss"]]).all() and not np.isfinite(least):
+                raise RecipeError(
+                    f"the training ran away: its loss became no number in epoch {epoch + 1}.\n"
+                    f"Lower learning_rate, which is {self.settings['learning_rate']:g}, such as to"
+                    f" {self.settings['learning_rate'] / 10:g}; features that are large ask for a small one, or for"
+                    " standardize: true."
+                )
             if watcher is not None and watcher.epoch_end(epoch, logs, self._saved):
                 break
             if patience is not None:
