@@ -18,6 +18,7 @@ from headstart.suspects import LEAST, suspects
 from headstart.trunk import Output
 
 _CHOOSE_FROM = 4_000  # pictures that the probe's strength is chosen on, at most
+_IN_PASSING = 600  # the same in a training whose head has no such probabilities of its own
 _WIDE = 4_096  # flattened features of more numbers are averaged over their places first
 _BLOCK = 1_024
 _CENTRE_FROM = 1_000
@@ -61,7 +62,7 @@ def labels(
         return ()
     known = head.out_of_fold if head is not None else None
     if known is None or len(known) != len(rows):
-        known = _out_of_fold(features, rows, folds, outputs)
+        known = _out_of_fold(features, rows, folds, outputs, most=_CHOOSE_FROM if head is None else max(_IN_PASSING, 20 * len(dataset.classes)))
     seen = np.flatnonzero(scorable(given, merged(folds)))  # of a class that no other fold has, a fit knows nothing
     rows, given, known = rows[seen], given[seen], known[seen]
     if not judgeable(given):
@@ -104,13 +105,15 @@ def agreement(features: Features, outputs: Sequence[Output]) -> dict[str, float]
     return found
 
 
-def _out_of_fold(features: Features, rows: np.ndarray, folds: np.ndarray, outputs: Sequence[Output]) -> np.ndarray:
-    """Probabilities of a linear probe, each from a fit that did not see the picture."""
+def _out_of_fold(
+    features: Features, rows: np.ndarray, folds: np.ndarray, outputs: Sequence[Output], *, most: int
+) -> np.ndarray:
+    """Probabilities of a linear probe, each from a fit that did not see the picture; `most` choose its strength."""
     dataset = features.dataset
     given, numbers = dataset.labels[rows], _matrix(features, rows, outputs)
     some = np.arange(len(rows))
-    if len(rows) > _CHOOSE_FROM:
-        some = np.sort(np.random.default_rng(0).choice(len(rows), _CHOOSE_FROM, replace=False))
+    if len(rows) > most:
+        some = np.sort(np.random.default_rng(0).choice(len(rows), most, replace=False))
     found = linear.cross_validate(numbers[some], given[some], folds[some], classes=len(dataset.classes))
     if len(some) < len(rows):
         strengths = (found.strength,)
