@@ -61,7 +61,8 @@ def speed(shared, rounds, work):
         "160",
         "--json",
     ]
-    kinds = {"fixed": ["--cut", "out_relu", "--pooling", "avg"], "auto": []}
+    same = ["--cut", "out_relu", "--pooling", "avg"]
+    kinds = {"fixed": same, "bare": [*same, "--no-report"], "auto": []}
     rival, times, accuracy = [], {f"{k} {t}": [] for k in kinds for t in ("cold", "warm")}, {}
     for number in range(rounds):
         seconds, out = timed([PYTHON, HERE / "rivals/keras_tutorial.py", photos, weights, work / "rival.keras"])
@@ -81,7 +82,11 @@ def speed(shared, rounds, work):
             file=sys.stderr,
         )
     rows = [("Keras tutorial, whole process", f"{spread(rival, '.1f')} s", f"accuracy {accuracy['tutorial']:.3f}")]
-    names = {"fixed": "the tutorial's cut and pooling", "auto": "all choices automatic"}
+    names = {
+        "fixed": "the tutorial's cut and pooling",
+        "bare": "the same without its report, which the tutorial has none of",
+        "auto": "all choices automatic",
+    }
     for key, values in times.items():
         kind, run = key.split()
         ratios = [slow / fast for slow, fast in zip(rival, values, strict=True)]
