@@ -17,7 +17,6 @@ from headstart.classifier_file import PLACES, WEIGHTS
 from headstart.compiling import pooled, pooled_by, source_model
 from headstart.files import atomic_path
 
-
 _MARK = 1_234_567.0  # no weight of a network is so large
 
 
@@ -32,7 +31,8 @@ def make_blank(path: str, spec: dict[str, Any], cuts: list[list[str]], *, head: 
     source = source_model(spec)
     values, dense = on_top(side_by_side(source, cuts), head)
     model = keras.Model(source.inputs, values, name="classifier")
-    marks, count = [], 0
+    marks: list[list[np.ndarray]] = []
+    count = 0
     for layer in dense:  # one number all over, a different one for each array: quickly made, and found again
         marks.append([])
         for weight in layer.weights:

@@ -62,7 +62,8 @@ def labels(
         return ()
     known = head.out_of_fold if head is not None else None
     if known is None or len(known) != len(rows):
-        known = _out_of_fold(features, rows, folds, outputs, most=_CHOOSE_FROM if head is None else max(_IN_PASSING, 20 * len(dataset.classes)))
+        most = _CHOOSE_FROM if head is None else max(_IN_PASSING, 20 * len(dataset.classes))
+        known = _out_of_fold(features, rows, folds, outputs, most=most)
     seen = np.flatnonzero(scorable(given, merged(folds)))  # of a class that no other fold has, a fit knows nothing
     rows, given, known = rows[seen], given[seen], known[seen]
     if not judgeable(given):
