@@ -35,6 +35,11 @@ AGREES = 0.6
 """Cosine of two pictures' features from which a network takes them for the same; 0 is that of any two pictures."""
 
 
+_TRAINED_ON, _HELD_BACK = ("", "train"), ("validation", "test")
+_ONE_SIDE = "Kept, always on the same side of a split."
+_FURTHEST = "Only the copy that is held out furthest is used."
+
+
 @dataclass(frozen=True)
 class Seen:
     """What others saw of the pictures before the checks are run.
@@ -111,7 +116,7 @@ def _duplicates(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
         for (split, name), same in places.items():
             if len(same) > 1 and split != "left out":
                 note = f"{number(len(same), 'file')} of {name} with the same bytes."
-                yield Finding("duplicate", _files(dataset, same), note, "Kept, always on the same side of a split.")
+                yield Finding("duplicate", _files(dataset, same), note, _ONE_SIDE)
 
 
 def _leaks(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
@@ -119,7 +124,7 @@ def _leaks(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
         splits = sorted({str(dataset.splits[row]) for row in rows} - {"left out"})
         if len(splits) > 1:
             note = f"The same picture is in {' and '.join(splits)}."
-            yield Finding("leak", _files(dataset, rows), note, "Only the copy that is held out furthest is used.")
+            yield Finding("leak", _files(dataset, rows), note, _FURTHEST)
 
 
 def _two_labels(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
@@ -134,8 +139,8 @@ def _two_labels(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
 def _kept(dataset: Dataset, rows: list[int]) -> str:
     """What was done with copies."""
     if any(dataset.splits[row] == "left out" for row in rows):
-        return "Only the copy that is held out furthest is used."
-    return "Kept, always on the same side of a split."
+        return _FURTHEST
+    return _ONE_SIDE
 
 
 def _near(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
@@ -150,15 +155,13 @@ def _near(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
         rows = [row for row in together if dataset.splits[row] != "left out"]
         if len({digests[row] for row in rows}) < 2:
             continue
-        what = f"{number(len(rows), 'file')} of {dataset.names[rows[0]]} show nearly the same picture."
-        action = "Kept, always on the same side of a split."
         splits = sorted({str(dataset.splits[row]) for row in rows})
-        if len(splits) == 1 and len({dataset.names[row] for row in rows}) == 1:
-            yield _agreed("near_duplicate", dataset, rows, what, action, name, seen)
         if len(splits) > 1:
             what = f"Nearly the same picture is in {' and '.join(splits)}."
-            action = "Only the copy that is held out furthest is used."
-            yield _agreed("leak", dataset, rows, what, action, name, seen)
+            yield _agreed("leak", dataset, rows, what, _FURTHEST, name, seen)
+        elif len({dataset.names[row] for row in rows}) == 1:
+            what = f"{number(len(rows), 'file')} of {dataset.names[rows[0]]} show nearly the same picture."
+            yield _agreed("near_duplicate", dataset, rows, what, _ONE_SIDE, name, seen)
 
 
 def _agreed(kind: Kind, dataset: Dataset, rows: list[int], note: str, action: str, name: str, seen: Seen) -> Finding:
@@ -205,7 +208,7 @@ def _shortcuts(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
 
 
 def _imbalance(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
-    sizes = _training_sizes(dataset, seen)
+    sizes = _sizes(dataset, _usable(dataset, seen, _TRAINED_ON))
     most, least = int(np.argmax(sizes)), int(np.argmin(sizes))
     if sizes[most] > IMBALANCE * sizes[least]:
         names = dataset.classes
@@ -214,8 +217,8 @@ def _imbalance(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
 
 
 def _tiny(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
-    trained = _trained_on(dataset, seen)
-    for label in np.flatnonzero(_training_sizes(dataset, seen) < TINY).tolist():
+    trained = _usable(dataset, seen, _TRAINED_ON)
+    for label in np.flatnonzero(_sizes(dataset, trained) < TINY).tolist():
         rows = np.flatnonzero(trained & (dataset.labels == label)).tolist()
         note = f"{dataset.classes[label]} has {number(len(rows), 'training picture')}; {TINY} or more are advised."
         yield Finding("odd", _files(dataset, rows), note, "Nothing. Its figures will be coarse: add pictures.")
@@ -223,26 +226,26 @@ def _tiny(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
 
 def _unmeasured(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
     """Classes of which nothing is held back, where something is."""
-    held = np.isin(dataset.splits, ("validation", "test")) & (dataset.labels >= 0)
-    held[list(seen.unreadable)] = False
+    held = _usable(dataset, seen, _HELD_BACK)
     if not held.any():
         return
-    counts = np.bincount(dataset.labels[held], minlength=len(dataset.classes))
-    for label in np.flatnonzero(counts == 0).tolist():
+    for label in np.flatnonzero(_sizes(dataset, held) == 0).tolist():
         note = f"No picture of {dataset.classes[label]} is held back: how well it is named is not measured."
         yield Finding(
             "class_mismatch", (), note, "Nothing. Add pictures of it that do not belong to those in training."
         )
 
 
-def _trained_on(dataset: Dataset, seen: Seen) -> np.ndarray:
-    trained = np.isin(dataset.splits, ("", "train")) & (dataset.labels >= 0)
-    trained[list(seen.unreadable)] = False
-    return trained
+def _usable(dataset: Dataset, seen: Seen, splits: tuple[str, ...]) -> np.ndarray:
+    """Which rows are of these splits, have a class and can be read, bool."""
+    usable = np.isin(dataset.splits, splits) & (dataset.labels >= 0)
+    usable[list(seen.unreadable)] = False
+    return usable
 
 
-def _training_sizes(dataset: Dataset, seen: Seen) -> np.ndarray:
-    return np.bincount(dataset.labels[_trained_on(dataset, seen)], minlength=len(dataset.classes))
+def _sizes(dataset: Dataset, which: np.ndarray) -> np.ndarray:
+    """How many of these rows each class has."""
+    return np.bincount(dataset.labels[which], minlength=len(dataset.classes))
 
 
 CHECKS: tuple[Check, ...] = (

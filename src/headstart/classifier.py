@@ -280,8 +280,8 @@ class Classifier:
         if rule is not None:  # of what was trained on a share would be flattered
             fresh = found.outcomes is None or ~found.outcomes.was_trained_on
             where = found.unseen.accuracy.split if found.unseen is not None else name
-            some = values[fresh] if np.any(fresh) else values
-            found = replace(found, rejected=rejection.rejected(rule, some, split=where))
+            asked = values[fresh] if np.any(fresh) else values
+            found = replace(found, rejected=rejection.rejected(rule, asked, split=where))
         counts = {
             "unknown_class": sum(strangers.values()), "unreadable": len(features.bad), "missing": len(dataset.skipped),
             "copies": readable - len(good),

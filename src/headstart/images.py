@@ -30,6 +30,7 @@ damaged compressed TIFF, libtiff itself writes a line to standard error, which c
 
 from __future__ import annotations
 
+import hashlib
 import io
 import operator
 import os
@@ -204,6 +205,18 @@ def read(
         headstart.errors.PictureError: the file is not there: it was moved or deleted, or is a link that leads nowhere
     """
     return decode(file_bytes(path, max_bytes=max_bytes), image_size, max_pixels=max_pixels)
+
+
+def same_bytes(path: str | os.PathLike[str], digest: bytes) -> bytes:
+    """The bytes of a file whose SHA-256 was taken before.
+
+    Raises:
+        PictureError: it cannot be read, or its bytes are others now.
+    """
+    data = file_bytes(path)
+    if hashlib.sha256(data).digest() != digest:
+        raise PictureError("the file was changed while headstart ran; run the command again to use it")
+    return data
 
 
 def file_bytes(path: str | os.PathLike[str], *, max_bytes: int = MAX_FILE_BYTES) -> bytes:

@@ -6,7 +6,6 @@ the digest of the picture's bytes as features are, and finds the pictures that c
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -122,9 +121,8 @@ def _measured(dataset: Dataset, todo: Sequence[tuple[bytes, list[int]]]) -> Iter
 
 def _row(dataset: Dataset, digest: bytes, row: int) -> np.ndarray | str:
     try:
-        data = images.file_bytes(dataset.path(row))
-        if len(digest) == 32 and hashlib.sha256(data).digest() != digest:
-            return "the file was changed while headstart ran; run the command again to use it"
+        path = dataset.path(row)
+        data = images.same_bytes(path, digest) if len(digest) == 32 else images.file_bytes(path)
         pixels, header = images.decode(data, (_SIDE, _SIDE)), images.probe(data)
     except PictureError as error:
         return str(error)

@@ -41,8 +41,8 @@ class TrainResult:
         classifier: predicts, and saves itself.
         evaluation: on pictures that no choice has seen.
         before: the same pictures under an untrained head.
-        others: further figures: of `validation`, where there is a `test` too; whether it decided anything, `decided`
-            and `watched` say.
+        others: further figures: of `validation`, where there is a `test` too; whether it decided anything,
+            `decided_on` says.
         choice: which cut was chosen, against what.
         findings: what was noticed about the pictures.
         recipe: every decision, as it was made.
@@ -115,6 +115,10 @@ class TrainResult:
         facts = {**_training_facts(self.recipe), "classes": len(self.dataset.classes)}
         return read(self.head.history, training=facts, pictures=counts)
 
+    def decided_on(self, split: str) -> bool:
+        """Whether the pictures of a split decided anything, so that a figure on them is a little too good."""
+        return self.decided and split == self.watched
+
     def images(self) -> dict[str, int]:
         """How many pictures each part had, and how many were skipped."""
         counts = {name: len(self.rows.get(name, ())) for name in ("train", "validation", "test")}
@@ -136,8 +140,7 @@ class TrainResult:
             "before_training": {"accuracy": self.before.accuracy.value, "loss": self.before.loss},
             "accuracy": self.accuracy.as_dict(),
             "other_accuracies": [
-                {**other.accuracy.as_dict(), "decided": self.decided and other.accuracy.split == self.watched}
-                for other in self.others
+                {**other.accuracy.as_dict(), "decided": self.decided_on(other.accuracy.split)} for other in self.others
             ],
             "loss": self.evaluation.loss,
             **{name: measured[name] for name in ("loss_interval", "macro_f1")},
@@ -207,7 +210,7 @@ class TrainResult:
         before = f"before training: accuracy {self.before.accuracy}, loss {self.before.loss:.3f}"
         decided = " (these pictures decided how long the head was trained)"
         others = [
-            f"accuracy {other.accuracy}{decided if self.decided and other.accuracy.split == self.watched else ''}"
+            f"accuracy {other.accuracy}{decided if self.decided_on(other.accuracy.split) else ''}"
             for other in self.others
         ]
         others += [text for text in (self.calibration.words() if self.calibration else "", self.looks) if text]

@@ -93,7 +93,7 @@ def tell(result: TrainResult, *, name: str = "", others: Mapping[str, TrainResul
 
 def _use(result: TrainResult, split: str, unused: str) -> str:
     """What the pictures of a split were used for."""
-    if result.decided and split == result.watched:
+    if result.decided_on(split):
         return "these pictures decided how long the head was trained, so the figure is a little too good"
     return unused
 

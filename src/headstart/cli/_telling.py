@@ -65,9 +65,11 @@ def _rows(result: TrainResult) -> list[tuple[str, str]]:
     if recipe.augment != "none":
         from headstart import augment
 
-        epochs = len((result.history or {}).get("loss", ())) or int(recipe.views if recipe.views != "live" else 1)
-        kept = f"{min(int(recipe.views), epochs)} views of each picture" if recipe.views != "live" else ""
-        views = kept or "new views each epoch"
+        views = "new views each epoch"
+        if recipe.views != "live":
+            most = int(recipe.views)
+            epochs = len((result.history or {}).get("loss", ()))
+            views = f"{min(most, epochs or most)} views of each picture"
         rows.append(("augmentation", f"{augment.describe(augment.find(recipe.augment))}; {views}"))
     rows += [
         ("before training", f"{result.before.accuracy.value:.1%}"),
