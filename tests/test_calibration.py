@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from headstart import calibration
+from headstart import tempering
 from headstart.calibration import HELD_OUT, OUT_OF_FOLD, Calibration, calibrate, fit, folded
 from headstart.classifier import Classifier
 from headstart.evaluate import score
@@ -72,7 +72,7 @@ def test_probabilities_of_naught_and_one_are_put_up_with():
     said, labels = answers(400, 60.0)
     found = fit(said.astype(np.float32), labels)
     assert found.applied
-    assert 10 < found.temperature <= calibration.BOUNDS[1]
+    assert 10 < found.temperature <= tempering.BOUNDS[1]
 
 
 def test_the_temperature_goes_into_the_last_layer_and_changes_no_answer():

@@ -17,13 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from headstart import tempering
 from headstart.evaluate import Evaluation
 from headstart.heads import Head, Layer, log_loss, softmax
 
 LEAST_WRONG = 10
 """Wrong answers that a temperature is fitted on, at least: it is they that say how sure is too sure."""
-BOUNDS = (0.05, 20.0)
-"""Temperatures that are looked at."""
 _Z = 1.959964
 _TINY = 1e-30
 
@@ -125,7 +124,7 @@ def fit(probabilities: np.ndarray, labels: np.ndarray, *, on: str = OUT_OF_FOLD)
         why = f"{wrong} of {len(labels):,} held-out answers were wrong, too few to say how sure is too sure"
         return replace(asked, why=why)
     logits = np.log(np.maximum(np.asarray(probabilities, np.float64), _TINY))
-    scale, error = _fitted(logits, labels)
+    scale, error = tempering.fitted(logits, labels)
     found = 1 / scale
     spread = np.exp(_Z * error / scale)
     low, high = float(found / spread), float(found * spread)
@@ -179,26 +178,6 @@ def folded(layers: Sequence[Layer], temperature: float) -> tuple[Layer, ...]:
         raise ValueError(f"a temperature divides the logits of a softmax. Received: activation={last.activation!r}")
     kernel, bias = last.kernel / np.float32(temperature), last.bias / np.float32(temperature)
     return (*inner, Layer(kernel, bias, last.activation, last.dropout))
-
-
-def _fitted(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """The scale (1 / T) of least loss, which is convex in it, by Newton's steps within bounds; and its error."""
-    low, high = 1 / BOUNDS[1], 1 / BOUNDS[0]
-    true = logits[np.arange(len(labels)), labels]
-    scale = 1.0
-    for _ in range(60):
-        probabilities = softmax(logits * scale)
-        mean = (probabilities * logits).sum(axis=1)
-        slopes = mean - true
-        slope = float(slopes.mean())
-        curve = float(((probabilities * logits**2).sum(axis=1) - mean**2).mean())
-        low, high = (scale, high) if slope < 0 else (low, scale)
-        step = scale - slope / curve if curve > 0 else np.inf
-        following = step if low < step < high else (low * high) ** 0.5
-        if abs(following - scale) < 1e-9 * scale:
-            break
-        scale = following
-    return scale, float((slopes**2).mean() ** 0.5 / (max(curve, _TINY) * len(labels) ** 0.5))
 
 
 def _error(evaluation: Evaluation) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from headstart import augment
+from headstart import augment, tuning_rules
 from headstart.errors import RecipeError, near
 
 AUTO, LIVE = "auto", "live"
@@ -32,7 +32,10 @@ class Recipe:
         views: how an augmented picture is seen: `live` draws a view for each epoch and runs the trunk again; a number,
             1 to 64, is how many views are drawn once and kept, for epochs to choose from; `auto` is 4.
         callbacks: Keras callbacks of heads trained by epochs, each a mapping from its name to its arguments.
-        fine_tune: `off` so far.
+        fine_tune: `auto` tunes the network where that can pay and keeps what is better by more than noise; `off`, `full`,
+            `blocks=N` (that many from the cut down), or the layer above which all is tuned.
+        fine_tune_options: what tuning is told, such as `epochs`, `batch_norm` or `budget` (seconds): the fields of
+            `tuning_rules.Settings`.
         holdout: share of a set without splits that is kept back for the final figure, 0.05 to 0.5.
         folds: cross-validation folds, 2 to 20.
         max_bad: share of pictures that may be unreadable before the run is refused, 0 to 1.
@@ -50,7 +53,8 @@ class Recipe:
     augment: str | Mapping[str, Any] = "none"
     views: int | str = AUTO
     callbacks: tuple[Mapping[str, Mapping[str, Any]], ...] = ()
-    fine_tune: str = "off"
+    fine_tune: str = AUTO
+    fine_tune_options: Mapping[str, Any] = field(default_factory=dict)
     holdout: float = 0.2
     folds: int = 5
     max_bad: float = 0.2
@@ -60,8 +64,9 @@ class Recipe:
         for name in ("source", "weights", "preprocessing", "cut", "pooling", "head", "fine_tune"):
             if not isinstance(getattr(self, name), str):
                 raise RecipeError(f"{name} must be text; got {getattr(self, name)!r}")
-        if not isinstance(self.head_options, Mapping):
-            raise RecipeError(f"head_options must be a mapping; got {self.head_options!r}")
+        for name in ("head_options", "fine_tune_options"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise RecipeError(f"{name} must be a mapping; got {getattr(self, name)!r}")
         _between("holdout", self.holdout, 0.05, 0.5)
         _between("folds", self.folds, 2, 20, whole=True)
         _between("max_bad", self.max_bad, 0.0, 1.0)
@@ -71,8 +76,8 @@ class Recipe:
                 raise RecipeError(f"image_size must be (height, width); got {self.image_size!r}")
             for side in self.image_size:
                 _between("image_size", side, 16, 2048, whole=True)
-        if self.fine_tune != "off":
-            raise RecipeError(f"fine_tune {self.fine_tune!r} is not known; this version knows off")
+        tuning_rules.check_how(self.fine_tune)
+        tuning_rules.check_options(self.fine_tune_options)
         augment.find(self.augment)
         if self.views not in (AUTO, LIVE):
             if isinstance(self.views, str):
@@ -88,7 +93,7 @@ class Recipe:
         """Plain JSON values; `Recipe.from_dict` takes them back."""
         values = asdict(self)
         values["image_size"] = list(self.image_size) if self.image_size else None
-        values["head_options"] = dict(self.head_options)
+        values["head_options"], values["fine_tune_options"] = dict(self.head_options), dict(self.fine_tune_options)
         values["augment"] = self.augment if isinstance(self.augment, str) else dict(self.augment)
         values["callbacks"] = [{name: dict(given) for name, given in each.items()} for each in self.callbacks]
         return values

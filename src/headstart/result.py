@@ -22,6 +22,7 @@ from headstart.dataset import Dataset
 from headstart.evaluate import Evaluation, Rate
 from headstart.features import Features
 from headstart.findings import Finding
+from headstart.finetune import Frozen, Tuning
 from headstart.head_start import HeadStart
 from headstart.heads import Head
 from headstart.learning_curve import LearningCurve
@@ -56,6 +57,9 @@ class TrainResult:
         learning_curve: accuracy with fewer training pictures; None where it was not asked for or would take long.
         head_start: what the reuse gained over training from scratch; see `headstart.compare_scratch`.
         ranking: what the source was chosen from; None where it was named.
+        tuning: what fine-tuning did, or why nothing was tuned.
+        frozen: the frozen network's features and head, which `choice` speaks of, whether or not it was tuned then.
+        frozen_evaluation: the frozen classifier on the same pictures as `evaluation`, where a tuned one is returned.
     """
 
     classifier: Classifier
@@ -79,6 +83,14 @@ class TrainResult:
     learning_curve: LearningCurve | None = None
     head_start: HeadStart | None = None
     ranking: Ranking | None = None
+    tuning: Tuning | None = None
+    frozen: Frozen | None = field(default=None, repr=False)
+    frozen_evaluation: Evaluation | None = field(default=None, repr=False)
+
+    @property
+    def fine_tuned(self) -> bool:
+        """Whether the classifier's network was tuned; False where the frozen one was kept."""
+        return self.tuning is not None and self.tuning.kept
 
     @property
     def accuracy(self) -> Rate:
@@ -117,7 +129,8 @@ class TrainResult:
 
     def decided_on(self, split: str) -> bool:
         """Whether the pictures of a split decided anything, so that a figure on them is a little too good."""
-        return self.decided and split == self.watched
+        judged = self.tuning is not None and self.tuning.tried and self.tuning.judged_on == split
+        return judged or (self.decided and split == self.watched)
 
     def images(self) -> dict[str, int]:
         """How many pictures each part had, and how many were skipped."""
@@ -136,7 +149,9 @@ class TrainResult:
             "cut": self.recipe.cut,
             "pooling": self.recipe.pooling,
             "head": self.head.name,
-            "fine_tuned": False,
+            "fine_tuned": self.fine_tuned,
+            "fine_tuning": self.tuning.as_dict() if self.tuning else None,
+            "frozen_accuracy": self.frozen_evaluation.accuracy.as_dict() if self.frozen_evaluation else None,
             "before_training": {"accuracy": self.before.accuracy.value, "loss": self.before.loss},
             "accuracy": self.accuracy.as_dict(),
             "other_accuracies": [

@@ -19,6 +19,7 @@ from headstart import (
     alike,
     classifier_file,
     few,
+    finetune,
     heads,
     learning_curve,
     rejection,
@@ -38,6 +39,7 @@ from headstart.evaluate import Evaluation, score
 from headstart.features import Features, extract
 from headstart.files import why_not_writable
 from headstart.findings import refuse
+from headstart.finetune import Frozen, for_far_pictures, named
 from headstart.looks import Looks
 from headstart.progress import Progress, silent
 from headstart.ranker import before_training
@@ -54,7 +56,8 @@ def train(
     report: str | os.PathLike[str] | None = None, progress: Progress = silent, callbacks: Sequence[Any] = (),
     strict: bool = False,
 ) -> TrainResult:  # fmt: skip
-    """Train a classifier on pictures: one pass of a frozen network, choices by cross-validation, one honest figure.
+    """Train a classifier on pictures: one pass of a frozen network, choices by cross-validation, tuning where it pays,
+    one honest figure.
 
     Args:
         photos: any form of PHOTOS, or a `Dataset`.
@@ -142,10 +145,21 @@ def train(
                 progress=lambda facts: progress("training the head", int(facts["epoch"]), facts.get("epochs")),
             )  # fmt: skip
         views.finished(data)
-        rule = rejection.fit(  # from the pictures as they are, or, where there are none such, through their first views
-            data.features[: len(train_rows)], labels[train_rows], group, outputs=outputs, seed=recipe.seed
-        )
+        seen = data.features[: len(train_rows)]  # as they are, or, where there are none such, through their first views
         del data  # before the features of other pictures are read
+        frozen = Frozen(
+            wanted, features, outputs, head, train_rows, fold,
+            judge=rows["validation"] if final == "test" and "validation" in rows else None,
+            far=for_far_pictures(features) if recipe.cut == recipe.pooling == AUTO else (),
+        )  # fmt: skip
+        head_seconds = time.perf_counter() - head_start - (features.seconds - first_pass)  # views that epochs asked for
+        tuning, tuned = finetune.tune(frozen, recipe, store, progress=progress)
+        if tuned is not None:
+            features, outputs, wanted = tuned.features, tuned.outputs, tuned.spec
+            head, seen = tuned.head(frozen), features.matrix(train_rows, outputs)
+            blank = classifier_file.blank(wanted, outputs, shape, worker)
+        rule = rejection.fit(seen, labels[train_rows], group, outputs=outputs, seed=recipe.seed)
+        del seen
 
         def answers(name: str, layers: Sequence[heads.Layer]) -> np.ndarray:
             return heads.apply(layers, features.matrix(rows[name], outputs))
@@ -155,13 +169,13 @@ def train(
 
         raw = head.layers
         apart = watched if watched not in (None, final) else None  # what is reported on calibrates nothing
+        apart = "validation" if tuned is not None and frozen.judge is not None else apart
         head, calibrated = calibrate(
             head, labels[train_rows], watched=(answers(apart, raw), labels[rows[apart]]) if apart else None
         )
-        head_seconds = time.perf_counter() - head_start - (features.seconds - first_pass)  # views that epochs asked for
 
         untrained = head_module.untrained(
-            choice.chosen.dimensions, len(classes), options=recipe.head_options, seed=recipe.seed
+            sum(output.dimensions for output in outputs), len(classes), options=recipe.head_options, seed=recipe.seed
         )
         others = tuple(measured(name, answers(name, head.layers)) for name in rows if name not in ("train", final))
         opened = sealed.opening(dataset, rows[final], head.layers, outputs)  # last, and once
@@ -170,33 +184,36 @@ def train(
             measured(final, heads.apply(layers, shown)) for layers in (head.layers, raw, untrained)
         )
         evaluation, calibrated = replace(evaluation, opened=opened), calibrated.measured(uncalibrated, evaluation)
+        base = measured(final, frozen.answers(rows[final])) if tuned is not None else None
         rule = rejection.measured(rule, shown, split=final)
         done = replace(
-            recipe, image_size=wanted.image_size, cut=choice.chosen.layer, pooling=choice.chosen.pooling,
-            head=head.name,
-            augment=views.told(recipe), views=views.count(recipe),
+            recipe, image_size=wanted.image_size, **named(outputs), **tuning.decided,
+            head=head.name, augment=views.told(recipe), views=views.count(recipe),
             head_options=dict(head.settings) if head_module.BY_EPOCHS else recipe.head_options,
         )  # fmt: skip
         result = TrainResult(
             dataset=dataset, features=features, choice=choice, head=head, evaluation=evaluation, before=before,
             others=others, findings=second_look.findings(
-                features, train_rows, fold, looks=looks, outputs=outputs, head=head,
+                frozen.features, train_rows, fold, looks=looks, outputs=frozen.outputs, head=frozen.head,
                 clean=not views.alone(recipe, watched is not None),
             ),
             recipe=done, rows=rows, watched=watched, ranking=ranked.ranking if ranked else None,
             notes=(*head_module.notes(len(classes), recipe.head_options), *few.told(head.name, head.settings)),
-            seconds={"features": features.seconds, "head": head_seconds, "fine_tune": 0.0},
+            seconds={"features": frozen.features.seconds, "head": head_seconds, "fine_tune": tuning.took},
+            tuning=tuning, frozen=frozen, frozen_evaluation=base,
             classifier=Classifier(
                 classes, features.trunk, outputs, head.layers,
                 facts_of(
                     dataset, features, evaluation, recipe=done, calibration=calibrated,
-                    trained_on=[*train_rows, *(rows[apart] if apart and decides else ())], rejection=rule,
+                    trained_on=[*train_rows, *(rows[apart] if apart and (decides or tuned is not None) else ())],
+                    rejection=rule,
                 ),
                 blank, rejection=rule,
             ),
             calibration=calibrated, decided=decides,
             learning_curve=learning_curve.measure(
-                features, train_rows, outputs, head=head, fold_count=recipe.folds, seed=recipe.seed
+                frozen.features, train_rows, frozen.outputs, head=frozen.head, fold_count=recipe.folds,
+                seed=recipe.seed,
             ) if report is not None and not views.alone(recipe, watched is not None) else None,
         )  # fmt: skip
         if strict:

@@ -77,7 +77,9 @@ def recipe_of(wanted: str | None, given: Mapping[str, Any]) -> Recipe:
 
     told = {name: value for name, value in given.items() if value is not None}
     base = (recipe_files.find(wanted).recipe if wanted is not None else Recipe()).as_dict()
-    epochs = told.pop("epochs", None)
+    epochs, seconds = told.pop("epochs", None), told.pop("budget", None)
+    if seconds is not None:
+        told["fine_tune_options"] = {**base["fine_tune_options"], "budget": seconds}
     if told.get("head", base["head"]) != base["head"]:
         base["head_options"] = {}  # they are the other head's
     recipe = Recipe.from_dict({**base, **told})
@@ -164,6 +166,9 @@ def _bars() -> Iterator[Progress]:
         tasks: dict[str, rich_progress.TaskID] = {}
 
         def show(stage: str, done: int, total: int | None) -> None:
+            if total == 0:
+                bars.console.print(stage, highlight=False)
+                return
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total)
             bars.update(tasks[stage], completed=done, total=total)
@@ -195,6 +200,9 @@ class _Lines:
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
         now = time.monotonic()
+        if total == 0:  # a notice
+            self.write(stage)
+            return
         self.begun.setdefault(stage, (now, done))
         if done != total and stage not in self.each and now - self.last.get(stage, 0.0) < self.every:
             return

@@ -50,7 +50,11 @@ holds that of the run it came from. Options beside it go before what it says.
     "--augment", metavar="NAME|none", help="How training pictures are changed: flip, light, documents.  [default: none]"
 )
 @_common.views_option
-@click.option("--fine-tune", metavar="off", help="[default: off]")
+@click.option(
+    "--fine-tune", metavar="HOW",
+    help="auto, off, full, blocks=N, or the layer above which all is tuned.  [default: auto]",
+)
+@click.option("--budget", metavar="SECONDS", type=float, help="What tuning may take at most.  [default: 900 for auto]")
 @_common.report_option
 @_common.no_report_option
 @click.option(

@@ -1,0 +1,604 @@
+"""Fine-tuning: a frozen classifier → a tuned one, kept only where it is better by more than noise.
+
+The head comes first and the trunk is tuned from it (LP-FT). What lies below the boundary is run once a view by the
+compiled engine and kept in the store; a worker trains the rest on TensorFlow (`tuning`). Pictures that neither side
+was fitted on judge between the two: those of `validation` where there is a `test` too, else a fold of the training
+pictures. The tuned network is a source like any other from then on, so it is compiled, measured and saved by the same
+stages as a frozen one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from headstart import comparison, heads, tempering, trunk, tuning_files, tuning_rules
+from headstart.comparison import Comparison
+from headstart.errors import MissingExtraError, RecipeError, near
+from headstart.evaluate import Evaluation, score
+from headstart.features import Features, extract
+from headstart.few import few
+from headstart.files import cache_folder, json_digest
+from headstart.heads import Head, HeadData, Layer, apply
+from headstart.progress import Progress, notice, silent
+from headstart.recipe import Recipe
+from headstart.store import Store
+from headstart.trunk import Output, TrunkSpec
+from headstart.tuning_rules import ADAPT, AUTO, BLOCKS, BUDGET, FROZEN, FULL, OFF, Settings, Worth
+from headstart.worker import Worker, building_backend, lazy
+
+FOLDER = "tuning"
+MOST_KEPT = 110_000
+"""Numbers a picture that are worth keeping at a boundary: 220 kB each, which reads faster than it is computed."""
+TRIAL_STEPS, TRIAL_PICTURES = 60, 2_000
+_JOB = "fine-tuning"
+_ERRORS = 1.96
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A short training with one way of tuning: `boundary` (None for all of the network), `cut`, `batch_norm`.
+
+    Attributes:
+        accuracy, loss: on the judging pictures afterwards, the loss at the best temperature.
+        before: the same two before the first step.
+        seconds: that it took; `step_seconds` of a step.
+    """
+
+    boundary: str | None
+    blocks: int
+    cut: str
+    batch_norm: str
+    before: tuple[float, float]
+    accuracy: float
+    loss: float
+    step_seconds: float
+    seconds: float
+    losses: np.ndarray = field(repr=False, compare=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        values = {name: value for name, value in vars(self).items() if name != "losses"}
+        return {**values, "before": list(self.before)}
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What fine-tuning did, and what it was worth.
+
+    Attributes:
+        how: as it was asked for: `auto`, `full`, `blocks=N`, or a layer.
+        tried: whether anything was trained; `why` says why not.
+        boundary: the layer below which nothing was tuned; None where everything was.
+        blocks: how many blocks were tuned.
+        settings: how.
+        frozen, tuned: both on pictures that neither was fitted on.
+        compared: the paired test between them, the tuned one first.
+        gain: nats of loss that the tuned one has less, at the best temperature of each, with its 95 % interval.
+        kept: whether the tuned one was taken.
+        history: of the tuned part, as Keras has it; `val_` is on the judging pictures.
+        seconds: of each epoch.
+        trials: what `auto` chose from.
+        rates: of the rate finder: `rates`, `losses`, `found`.
+        resumed: steps that an earlier, broken-off run had done.
+        passed_over: states on disk that were damaged.
+        took: seconds in all.
+    """
+
+    how: str
+    tried: bool
+    why: str
+    boundary: str | None = None
+    blocks: int = 0
+    settings: Settings | None = None
+    frozen: Evaluation | None = field(default=None, repr=False)
+    tuned: Evaluation | None = field(default=None, repr=False)
+    compared: Comparison | None = field(default=None, repr=False)
+    gain: tuple[float, float, float] | None = None
+    kept: bool = False
+    history: dict[str, list[float]] = field(default_factory=dict, repr=False)
+    seconds: tuple[float, ...] = field(default=(), repr=False)
+    trials: tuple[Trial, ...] = ()
+    rates: dict[str, Any] | None = field(default=None, repr=False)
+    resumed: int = 0
+    passed_over: tuple[str, ...] = ()
+    took: float = 0.0
+
+    @property
+    def judged_on(self) -> str:
+        """Which pictures decided."""
+        return self.frozen.accuracy.split if self.frozen else ""
+
+    @property
+    def what(self) -> str:
+        """What was tuned, in words."""
+        if self.boundary is None:
+            return "the whole network"
+        return f"the {self.blocks} blocks above {self.boundary}" if self.blocks > 1 else f"what lies above {self.boundary}"
+
+    @property
+    def decided(self) -> dict[str, Any]:
+        """Fields of the recipe, as they were decided."""
+        if not self.kept or self.settings is None:
+            return {"fine_tune": OFF, "fine_tune_options": {}}
+        options = {name: value for name, value in self.settings.as_dict().items() if name not in ("budget", "find_rate")}
+        return {"fine_tune": self.boundary or FULL, "fine_tune_options": options}
+
+    @property
+    def words(self) -> str:
+        """What came of it, in some sentences."""
+        if not self.tried or self.compared is None or self.gain is None:
+            return f"The network stays frozen: {self.why}."
+        taken = "It is kept" if self.kept else "The frozen one is kept"
+        return f"Tuned was {self.what}. {self.compared.words('the tuned network', 'the frozen one')} {taken}: {self.why}."
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "how": self.how, "tried": self.tried, "kept": self.kept, "words": self.words,
+            "boundary": self.boundary, "blocks": self.blocks,
+            "settings": self.settings.as_dict() if self.settings else None,
+            "frozen": self.frozen.accuracy.as_dict() if self.frozen else None,
+            "tuned": self.tuned.accuracy.as_dict() if self.tuned else None,
+            "compared": self.compared.as_dict() if self.compared else None,
+            "loss_gain": dict(zip(("value", "low", "high"), self.gain, strict=True)) if self.gain else None,
+            "history": self.history, "epoch_seconds": [round(value, 3) for value in self.seconds],
+            "trials": [trial.as_dict() for trial in self.trials], "rates": self.rates, "resumed": self.resumed,
+            "passed_over": list(self.passed_over), "seconds": round(self.took, 3),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A tuned network, ready for whoever measures it: its spec, features, outputs and head.
+
+    Attributes:
+        fitted: rows that it was trained on; `judged` those that judged it, with `answers` of them.
+    """
+
+    spec: TrunkSpec
+    features: Features
+    outputs: tuple[Output, ...]
+    layers: tuple[Layer, ...]
+    fitted: np.ndarray
+    judged: np.ndarray
+    answers: np.ndarray
+
+    def head(self, frozen: Frozen) -> Head:
+        """The tuned head, with what it said of pictures that it had not seen."""
+        at = np.flatnonzero(np.isin(frozen.rows, self.judged)) if frozen.judge is None else None
+        return replace(
+            frozen.head, layers=self.layers, accuracy=float("nan"), loss=float("nan"), out_of_fold=None, strengths=(),
+            held_out=(at, self.answers) if at is not None else None,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """The frozen classifier that tuning starts from.
+
+    Attributes:
+        spec: its source.
+        features: of all pictures.
+        outputs: that the head stands on; `far` are those that `auto` may stand it on instead, empty for none.
+        head: as it was fitted on `rows`.
+        rows: the training rows; `folds` their cross-validation folds.
+        judge: rows that neither side may be fitted on and that decide; None takes a fold of the training rows.
+    """
+
+    spec: TrunkSpec
+    features: Features
+    outputs: tuple[Output, ...]
+    head: Head
+    rows: np.ndarray
+    folds: np.ndarray
+    judge: np.ndarray | None = None
+    far: tuple[Output, ...] = ()
+
+    def answers(self, rows: np.ndarray) -> np.ndarray:
+        """What it says of some rows, float32 (rows, classes)."""
+        return apply(self.head.layers, self.features.matrix(rows, self.outputs))
+
+    @property
+    def parts(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows to tune on, and rows that judge."""
+        if self.judge is not None:
+            return self.rows, self.judge
+        apart = self.folds == self.folds.min()
+        return self.rows[~apart], self.rows[apart]
+
+
+def outlook(frozen: Frozen) -> Worth:
+    """Whether tuning can pay, from what the frozen classifier's own figures say: costs nothing."""
+    if importlib.util.find_spec("tensorflow") is None:
+        extra = "pip install 'headstart[cpu]'"
+        return Worth(False, f"tuning trains on TensorFlow, which is not installed: {extra}")
+    labels = frozen.features.dataset.labels
+    _, judge = frozen.parts
+    scarce = few(labels[frozen.rows]) or len(np.unique(frozen.folds)) > 20
+    return tuning_rules.worth(len(judge), _error(frozen.head, labels[frozen.rows]), few=scarce)
+
+
+def tune(
+    frozen: Frozen, recipe: Recipe, store: Store, *, progress: Progress = silent
+) -> tuple[Tuning, Tuned | None]:
+    """Tune a frozen classifier, and say whether that made it better.
+
+    Args:
+        recipe: `fine_tune` says how far down: `auto`, `full`, `blocks=N`, or the name of a layer above which all is
+            tuned; `fine_tune_options` are laid over `tuning_rules.settings_for`.
+
+    Returns:
+        The evidence, and the tuned network where it is kept.
+
+    Raises:
+        RecipeError: there is no such layer, or an option is unknown.
+        MissingExtraError: TensorFlow is not installed, and tuning was asked for.
+    """
+    start = time.perf_counter()
+    how = recipe.fine_tune
+    if how == OFF:
+        return Tuning(how, False, "nothing else was asked for"), None
+    if how == AUTO:
+        promise = outlook(frozen)
+        if not promise.tries:
+            return Tuning(how, False, promise.why, took=time.perf_counter() - start), None
+        notice(progress, f"fine-tuning: {promise.why}; trying what tuning gains")
+    elif importlib.util.find_spec("tensorflow") is None:
+        raise MissingExtraError("fine-tuning", "cpu")
+    run = _Run(frozen, recipe, store, progress, start)
+    with Worker("tensorflow") as worker:
+        evidence, tuned = run.go(worker)
+    return replace(evidence, took=time.perf_counter() - start), tuned
+
+
+def _error(head: Head, labels: np.ndarray) -> float:
+    """The share of pictures that a head named wrong while it was not fitted on them; all where none is known."""
+    if np.isfinite(head.accuracy):
+        return 1 - head.accuracy
+    if head.held_out is None or not len(head.held_out[0]):
+        return 1.0
+    rows, answers = head.held_out
+    return float((answers.argmax(axis=1) != labels[rows % len(labels)]).mean())
+
+
+class _Run:
+    """One call of `tune`."""
+
+    def __init__(self, frozen: Frozen, recipe: Recipe, store: Store, progress: Progress, start: float) -> None:
+        self.frozen, self.recipe, self.store, self.progress, self.start = frozen, recipe, store, progress, start
+        self.dataset = frozen.features.dataset
+        self.labels = self.dataset.labels
+        self.fit_rows, self.judge = frozen.parts
+        self.options = dict(recipe.fine_tune_options)
+        self.auto = recipe.fine_tune == AUTO
+        if self.auto:
+            self.options.setdefault("budget", BUDGET)
+        self._heads: dict[tuple[Output, ...], Head] = {}
+
+    def go(self, worker: Worker) -> tuple[Tuning, Tuned | None]:
+        head = self._head(self.frozen.outputs)
+        answers = apply(head.layers, self.frozen.features.matrix(self.judge, self.frozen.outputs))
+        before = self._scored(answers)
+        trials: tuple[Trial, ...] = ()
+        chosen = self._asked(worker)
+        if chosen is None:
+            trials = self._trials(worker)
+            best = _chosen(trials)
+            losses = tempering.losses(answers, self.labels[self.judge])
+            if not _gains(losses - best.losses, errors=0.0):
+                told = f"{losses.mean():.3f} to {best.loss:.3f}"
+                why = f"{len(trials)} short trials gained nothing that shows; the best took the loss from {told}"
+                return Tuning(AUTO, False, why, frozen=before, trials=trials), None
+            chosen = (best.boundary, best.blocks, self._outputs_of(best.cut), best.batch_norm)
+        boundary, blocks, outputs, batch_norm = chosen
+        settings = self._settings(batch_norm, len(self.fit_rows))
+        job = self._prepared(outputs, boundary, settings, self.fit_rows, self.judge, "")
+        rates = None
+        if settings.find_rate:
+            rates = self._call(worker, "tuning:find_rate", job, "finding a learning rate")
+            settings = replace(settings, learning_rate=float(np.clip(rates["found"], 1e-6, 1e-2)))
+            job = replace(job, settings=settings)
+        told = self._trained(worker, job)
+        evidence = Tuning(
+            self.recipe.fine_tune, True, "", boundary, blocks, settings, frozen=before, trials=trials, rates=rates,
+            history=told.get("history", {}), seconds=tuple(told.get("seconds", ())), resumed=int(told.get("resumed", 0)),
+            passed_over=tuple(told.get("passed_over", ())),
+        )  # fmt: skip
+        if not told["epochs"]:
+            why = f"not one epoch fits into the budget of {settings.budget:,.0f} s; give more with --budget"
+            return replace(evidence, tried=False, why=why), None
+        tuned = self._compiled(job, outputs)
+        after = self._scored(tuned.answers)
+        found = comparison.compare(after, before)
+        differences = tempering.losses(answers, self.labels[self.judge]) - tempering.losses(
+            tuned.answers, self.labels[self.judge]
+        )
+        kept, why = _verdict(found, differences)
+        job.tidy()
+        evidence = replace(evidence, tuned=after, compared=found, gain=_interval(differences), kept=kept, why=why)
+        return evidence, tuned if kept else None
+
+    # ---- what is to be tuned ----------------------------------------------------------------------------------------
+
+    def _asked(self, worker: Worker) -> tuple[str | None, int, tuple[Output, ...], str] | None:
+        """Boundary, blocks, outputs and BatchNormalization where the recipe names how far down; None for `auto`."""
+        if self.auto:
+            return None
+        outputs = self.frozen.outputs
+        ends = self._ends(worker, outputs)
+        boundary, blocks = boundary_of(self.recipe.fine_tune, [end["layer"] for end in ends])
+        wanted = self.options.get("batch_norm", AUTO)
+        if wanted != AUTO:
+            return boundary, blocks, outputs, str(wanted)
+        boundary, blocks = self._kept(boundary, blocks, ends)
+        trials = [self._trial(worker, outputs, boundary, blocks, mode) for mode in (FROZEN, ADAPT)]
+        return boundary, blocks, outputs, min(trials, key=lambda trial: trial.loss).batch_norm
+
+    def _trials(self, worker: Worker) -> tuple[Trial, ...]:
+        """Short trainings: as suits pictures near those of the source and as suits far ones, then the better of the two
+        from a higher boundary, which costs less."""
+        wanted, near_by, far = str(self.options.get("batch_norm", AUTO)), self.frozen.outputs, self.frozen.far
+        tried = [(near_by, FROZEN), (far or near_by, ADAPT)]
+        tried = tried if wanted == AUTO else [(near_by, wanted), *([(far, wanted)] if far else [])]
+        done = [self._trial(worker, outputs, *self._lowest(self._ends(worker, outputs)), mode) for outputs, mode in tried]
+        best = min(done, key=lambda trial: trial.loss)
+        outputs = self._outputs_of(best.cut)
+        ends = self._ends(worker, outputs)
+        middle = self._middle(ends, (best.boundary, best.blocks))
+        if middle is not None:
+            done.append(self._trial(worker, outputs, *middle, best.batch_norm))
+        return tuple(done)
+
+    def _ends(self, worker: Worker, outputs: tuple[Output, ...]) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = worker.call(
+            "tuning:boundaries", spec=self.frozen.spec.for_worker(), most=MOST_KEPT,
+            cuts=list(dict.fromkeys(output.layer for output in outputs)),
+        )  # fmt: skip
+        return found
+
+    @staticmethod
+    def _kept(boundary: str | None, blocks: int, ends: Sequence[dict[str, Any]]) -> tuple[str | None, int]:
+        """The boundary, where its activations are worth keeping; else all of the network is tuned, from pixels."""
+        fits = boundary is None or next(end["kept"] for end in ends if end["layer"] == boundary)
+        return (boundary, blocks) if fits else (None, len(ends) + 1)
+
+    @staticmethod
+    def _lowest(ends: Sequence[dict[str, Any]]) -> tuple[str | None, int]:
+        """The lowest boundary whose activations are worth keeping: the stem below it costs most and knows least."""
+        kept = [(end["layer"], number) for number, end in enumerate(ends, 1) if end["kept"]]
+        return kept[-1] if kept else (None, len(ends) + 1)
+
+    @staticmethod
+    def _middle(ends: Sequence[dict[str, Any]], low: tuple[str | None, int]) -> tuple[str | None, int] | None:
+        """A boundary with about a third as many blocks above it; None where there is hardly a difference."""
+        blocks = round(low[1] / 3)
+        return (ends[blocks - 1]["layer"], blocks) if blocks >= 1 and blocks < low[1] - 1 else None
+
+    def _outputs_of(self, cut: str) -> tuple[Output, ...]:
+        every = (self.frozen.outputs, self.frozen.far)
+        return next(outputs for outputs in every if outputs and _name(outputs) == cut)
+
+    def _settings(self, batch_norm: str, pictures: int) -> Settings:
+        counts = np.bincount(self.labels[self.fit_rows], minlength=len(self.dataset.classes)).tolist()
+        return tuning_rules.settings_for(pictures, counts, batch_norm=batch_norm, given=self.options)
+
+    # ---- doing it ---------------------------------------------------------------------------------------------------
+
+    def _trial(
+        self, worker: Worker, outputs: tuple[Output, ...], boundary: str | None, blocks: int, batch_norm: str
+    ) -> Trial:
+        begun = time.perf_counter()
+        rows = _spread(self.fit_rows, TRIAL_PICTURES, self.recipe.seed)
+        settings = replace(self._settings(batch_norm, len(rows)), batch_norm=batch_norm)
+        job = self._prepared(outputs, boundary, settings, rows, self.judge, "trial")
+        what = f"trial: {blocks} blocks below {_name(outputs)}, {batch_norm}"
+        told = self._call(worker, "tuning:tune", job, what, steps=TRIAL_STEPS)
+        losses = tempering.losses(job.answers(), self.labels[self.judge])
+        job.drop()
+        accuracy, loss = told["after"]
+        return Trial(
+            boundary, blocks, _name(outputs), batch_norm, tuple(told["before"]), accuracy, loss, told["step_seconds"],
+            time.perf_counter() - begun, losses,
+        )  # fmt: skip
+
+    def _prepared(
+        self, outputs: tuple[Output, ...], boundary: str | None, settings: Settings, rows: np.ndarray, judge: np.ndarray,
+        kind: str,
+    ) -> tuning_files.Job:  # fmt: skip
+        """A folder with what the worker is given, named by all that the outcome hangs on."""
+        head, digests = self._head(outputs), self.dataset.digests or ()
+        plain = {name: value for name, value in settings.as_dict().items() if name != "budget"}
+        key = json_digest({
+            "version": tuning_files.VERSION, "kind": kind, "spec": self.frozen.spec.for_worker(),
+            "numerics": self.frozen.features.trunk.numerics, "boundary": boundary, "settings": plain,
+            "budget": settings.budget, "seed": self.recipe.seed, "augment": tuning_files.augmentation(self.recipe),
+            "outputs": [output.fingerprint for output in outputs],
+            "rows": [digests[int(row)].hex() for row in (*rows, *judge)],
+            "labels": self.labels[[*rows, *judge]].tolist(),
+            "head": [float(np.abs(layer.kernel).sum()) for layer in head.layers],
+        })  # fmt: skip
+        return tuning_files.prepare(
+            cache_folder() / FOLDER / key, self.frozen.features, self.frozen.spec, self.recipe, self.store, rows=rows,
+            judge=judge, boundary=boundary, outputs=outputs, head=head, settings=settings, progress=self.progress,
+        )  # fmt: skip
+
+    def _trained(self, worker: Worker, job: tuning_files.Job) -> dict[str, Any]:
+        finished = job.finished()
+        if finished is not None:
+            return finished
+        spent = time.perf_counter() - self.start
+        told = self._call(worker, "tuning:tune", job, _JOB, target=str(job.target), spent=spent)
+        if told["epochs"]:
+            job.finish(told)
+        return told
+
+    def _call(self, worker: Worker, name: str, job: tuning_files.Job, stage: str, **more: Any) -> dict[str, Any]:
+        """A job of the worker; Ctrl-C lets it save before it ends."""
+        pending = worker.submit(name, progress=lambda facts: _told(self.progress, stage, facts), **job.arguments(), **more)
+        try:
+            result: dict[str, Any] = pending.result()
+        except KeyboardInterrupt:
+            if "target" not in more:
+                raise
+            job.ask_to_stop()
+            notice(self.progress, "saving what was trained so far")
+            pending.result(timeout=120)
+            raise KeyboardInterrupt("what was trained is kept: the same command goes on from there") from None
+        finally:
+            job.may_go_on()
+        return result
+
+    def _head(self, outputs: tuple[Output, ...]) -> Head:
+        """The same kind of head on these outputs, fitted without the pictures that judge."""
+        if outputs == self.frozen.outputs and self.frozen.judge is not None:
+            return self.frozen.head
+        if outputs not in self._heads:
+            inside = np.isin(self.frozen.rows, self.fit_rows)
+            data = HeadData(
+                self.frozen.features.matrix(self.fit_rows, outputs), self.labels[self.fit_rows],
+                len(self.dataset.classes), self.frozen.folds[inside], self.recipe.seed,
+            )  # fmt: skip
+            self._heads[outputs] = heads.find(self.frozen.head.name).fit(data, options=dict(self.recipe.head_options))
+        return self._heads[outputs]
+
+    def _compiled(self, job: tuning_files.Job, outputs: tuple[Output, ...]) -> Tuned:
+        """The tuned network as a source of its own, and what it says of all pictures."""
+        cuts = tuple(dict.fromkeys(output.layer for output in outputs))
+        poolings = tuple(dict.fromkeys(output.pooling for output in outputs))
+        spec = TrunkSpec(str(job.target), self.frozen.spec.image_size, "imagenet", self.frozen.spec.seed, cuts, poolings)
+        with lazy(building_backend()) as worker:
+            features = extract(
+                self.dataset, trunk.prepare(spec, worker), self.store,
+                progress=lambda done, total: self.progress("features of the tuned network", done, total),
+            )  # fmt: skip
+        found = {(output.layer, output.pooling): output for output in features.outputs}
+        ours = tuple(found[output.layer, output.pooling] for output in outputs)
+        layers = job.head_layers(self._head(outputs))
+        answers = apply(layers, features.matrix(self.judge, ours))
+        return Tuned(spec, features, ours, layers, self.fit_rows, self.judge, answers)
+
+    def _scored(self, answers: np.ndarray) -> Evaluation:
+        where = "validation" if self.frozen.judge is not None else "held out of the training"
+        return score(answers, self.labels[self.judge], self.dataset.classes, split=where, rows=self.judge)
+
+
+def named(outputs: Sequence[Output]) -> dict[str, str]:
+    """`cut` and `pooling` of a recipe, as these outputs have them."""
+    cut, pooling = _name(outputs).split(", ")
+    return {"cut": cut, "pooling": pooling}
+
+
+def for_far_pictures(features: Features) -> tuple[Output, ...]:
+    """Where to cut for tuning on pictures far from the source's: at two thirds, averages and maxima side by side.
+
+    The top of a network is about its own classes, and its maps are coarse. A frozen network has little to choose from
+    for such pictures; one that is tuned can make what is needed out of its middle (`docs/finetune.md`). None where the
+    features hold no such outputs.
+    """
+    layers = list(dict.fromkeys(output.layer for output in features.outputs))
+    at = layers[round(0.7 * (len(layers) - 1))]
+    found = tuple(output for output in features.outputs if output.layer == at)
+    return found if {output.pooling for output in found} == {"avg", "max"} and len(layers) > 3 else ()
+
+
+def boundary_of(how: str, ends: Sequence[str]) -> tuple[str | None, int]:
+    """Below which layer nothing is tuned, and how many blocks lie above it.
+
+    Args:
+        how: `full`, `blocks=N` or a layer's name.
+        ends: block ends below the cut, the deepest first.
+
+    Raises:
+        RecipeError: there is no such layer.
+
+    >>> boundary_of("blocks=2", ["block5", "block4", "block3"])
+    ('block4', 2)
+    >>> boundary_of("full", ["block5"]), boundary_of("block5", ["block5"])
+    ((None, 2), ('block5', 1))
+    """
+    if how == FULL:
+        return None, len(ends) + 1
+    if how.startswith(BLOCKS):
+        count = int(how.removeprefix(BLOCKS))
+        return (ends[count - 1], count) if count <= len(ends) else (None, len(ends) + 1)
+    if how not in ends:
+        raise RecipeError(
+            f"fine_tune {how!r} is none of auto, off, full, blocks=N and the block ends below the cut:"
+            f" {', '.join(reversed(ends)) or 'there are none'}.{near(how, ends)}"
+        )
+    return how, list(ends).index(how) + 1
+
+
+def _name(outputs: Sequence[Output]) -> str:
+    layers = "+".join(dict.fromkeys(output.layer for output in outputs))
+    return f"{layers}, {'+'.join(output.pooling for output in outputs if output.layer == outputs[0].layer)}"
+
+
+def _spread(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """A sample in the order of the rows."""
+    if len(rows) <= most:
+        return rows
+    picked: np.ndarray = rows[np.sort(np.random.default_rng([seed, 24]).permutation(len(rows))[:most])]
+    return picked
+
+
+def _chosen(trials: Sequence[Trial]) -> Trial:
+    """The one of least loss, or the first of fewer blocks that the pictures cannot tell from it."""
+    best = min(trials, key=lambda trial: trial.loss)
+    level = [each for each in trials if each is best or not _gains(each.losses - best.losses, errors=1.0)]
+    return min(level, key=lambda trial: (trial.blocks, trial.loss))
+
+
+def _gains(differences: np.ndarray, errors: float) -> bool:
+    """Whether the mean lies above zero by so many standard errors."""
+    return bool(differences.mean() > errors * differences.std() / np.sqrt(len(differences)))
+
+
+def _interval(differences: np.ndarray) -> tuple[float, float, float]:
+    mean, error = float(differences.mean()), float(differences.std(ddof=1) / np.sqrt(len(differences)))
+    return mean, mean - _ERRORS * error, mean + _ERRORS * error
+
+
+def _verdict(found: Comparison, differences: np.ndarray) -> tuple[bool, str]:
+    """Whether the tuned network is better by more than noise: in accuracy, or in loss and not worse in accuracy."""
+    mean, low, high = _interval(differences)
+    loss = f"the loss falls by {mean:.3f} ({low:.3f} to {high:.3f})"
+    if found.separated and found.difference > 0:
+        return True, f"the pictures tell the two apart by accuracy, and {loss}"
+    if low > 0 and found.difference >= 0:
+        return True, f"accuracy alone does not tell the two apart, but {loss}, which is more than noise"
+    if found.difference < 0:
+        return False, "it names fewer pictures right"
+    return False, f"{loss}, which may be noise"
+
+
+def _told(progress: Progress, stage: str, facts: dict[str, Any]) -> None:
+    """What a worker reports, for people."""
+    if "planned" in facts:
+        epochs, each = int(facts["planned"]), float(facts["epoch_seconds"])
+        fewer = f" (of {facts['wanted']} that would suit it; the budget allows no more)" if epochs < facts["wanted"] else ""
+        notice(progress, f"{stage}: {epochs} epochs of about {each:,.0f} s, {_span(epochs * each)} in all{fewer}")
+    elif "batch" in facts:
+        notice(progress, f"{stage}: memory is short, so a batch is run {facts['batch']} pictures at a time")
+    else:
+        if "epoch" in facts:
+            figures = f"{facts['metric']:.3f}, loss {facts['loss']:.3f} on the judging pictures"
+            notice(progress, f"{stage}: epoch {facts['epoch']} of {facts['epochs']}, {figures}")
+        progress(stage, int(facts["done"]), facts.get("total"))
+
+
+def _span(seconds: float) -> str:
+    """
+    >>> _span(42), _span(150), _span(7300)
+    ('42 s', '2.5 min', '2.0 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
