@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from headstart.api import compare_scratch as compare_scratch
     from headstart.api import evaluate as evaluate
     from headstart.api import features as features
+    from headstart.api import finetune as finetune
     from headstart.api import fit_head as fit_head
     from headstart.api import learning_curve_of as learning_curve_of
     from headstart.api import load_recipe as load_recipe
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from headstart.features import Features as Features
     from headstart.findings import Finding as Finding
     from headstart.findings import Findings as Findings
+    from headstart.finetune import Tuning as Tuning
     from headstart.head_start import HeadStart as HeadStart
     from headstart.heads import Head as Head
     from headstart.intervals import wilson as wilson
@@ -65,9 +67,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Classifier", "Comparison", "Dataset", "Evaluation", "Explanation", "Features", "Finding", "Findings", "Head",
     "HeadStart", "LayerFacts", "LearningCurve", "Prediction", "Ranking", "Rate", "Recipe", "Rejection", "Source",
-    "Summary", "TrainResult", "Trunk", "__version__", "audit", "compare", "compare_scratch", "errors", "evaluate",
-    "features", "fit_head", "learning_curve_of", "load_recipe", "pictures_in", "rank", "source", "sources", "summary",
-    "train", "wilson", "write_csv",
+    "Summary", "TrainResult", "Trunk", "Tuning", "__version__", "audit", "compare", "compare_scratch", "errors",
+    "evaluate", "features", "finetune", "fit_head", "learning_curve_of", "load_recipe", "pictures_in", "rank", "source",
+    "sources", "summary", "train", "wilson", "write_csv",
 ]  # fmt: skip
 
 _HOME = {
@@ -77,11 +79,12 @@ _HOME = {
     "TrainResult": "result", "Source": "sources", "Trunk": "trunk", "Comparison": "comparison", "compare": "api",
     "HeadStart": "head_start", "LearningCurve": "learning_curve", "compare_scratch": "api",
     "learning_curve_of": "api", "fit_head": "api", "load_recipe": "api", "source": "api", "LayerFacts": "summary",
-    "Summary": "summary", "Ranking": "ranking", "rank": "api", "pictures_in": "answers", "write_csv": "answers",
+    "Summary": "summary", "Ranking": "ranking", "rank": "api", "Tuning": "finetune",
+    "pictures_in": "answers", "write_csv": "answers",
 }  # fmt: skip
 """Which module each public name is found in; `errors` and `sources` are modules themselves."""
 
-_STAGES = frozenset({"audit", "evaluate", "features", "summary", "train"})
+_STAGES = frozenset({"audit", "evaluate", "features", "finetune", "summary", "train"})
 """Modules that can be called, since the stage in `headstart.api` has the module's name."""
 
 

@@ -61,6 +61,7 @@ class Decisions(TypedDict, total=False):
     augment: str | dict[str, Any]
     views: int | str
     fine_tune: str
+    fine_tune_options: dict[str, Any]
     holdout: float
     folds: int
     max_bad: float
@@ -101,6 +102,47 @@ def train(
     if decisions:
         recipe = Recipe.from_dict({**(recipe or Recipe()).as_dict(), **decisions})
     return run(photos, recipe, output=output, report=report, progress=progress, callbacks=objects, strict=strict)
+
+
+def finetune(
+    model: Classifier | TrainResult | str | os.PathLike[str], photos: Photos, *, fine_tune: str = AUTO,
+    options: Mapping[str, Any] | None = None, output: str | os.PathLike[str] | None = None,
+    report: str | os.PathLike[str] | None = None, progress: Stages = silent, **decisions: Any,
+) -> TrainResult:  # fmt: skip
+    """Tune the network of a classifier on pictures; the tuned one is kept only where it is better by more than noise.
+
+    The classifier says which network, cut and head. The head is fitted on the pictures first, and the network is tuned
+    from there (LP-FT, Kumar et al. 2022, arXiv 2202.10054).
+
+    Args:
+        model: a classifier, the path of one, a result of `train`, or the name of a recipe.
+        photos: any form of PHOTOS, or a `Dataset`: usually what the classifier was trained on.
+        fine_tune: `auto` (whether and how far down is measured), `full`, `blocks=N`, or the layer above which all is
+            tuned.
+        options: how it is tuned, over what suits the pictures: fields of `headstart.tuning_rules.Settings`, such as
+            `epochs`, `batch_norm` or `budget` (seconds).
+        output, report, progress: as `train` has them.
+        decisions: fields of the recipe to decide otherwise.
+
+    Returns:
+        What `train` gives; `fine_tuned` says whether the tuned network was kept, and `tuning` why.
+
+    Raises:
+        RecipeError: an option or a layer is unknown; MissingExtraError: TensorFlow is not installed.
+
+    Example:
+        >>> tuned = finetune("flowers.keras", "flowers/", output="tuned.keras")    # doctest: +SKIP
+        >>> print(tuned.tuning.words)                                              # doctest: +SKIP
+    """
+    if isinstance(model, TrainResult):
+        recipe = model.recipe
+    elif isinstance(model, Classifier):
+        recipe = Recipe.from_dict(model.facts["recipe"])
+    else:
+        recipe = recipe_files.find(model).recipe
+    base = {**recipe.as_dict(), "fine_tune_options": {}, **decisions, "fine_tune": fine_tune}
+    base["fine_tune_options"] = {**base["fine_tune_options"], **(options or {})}
+    return run(photos, Recipe.from_dict(base), output=output, report=report, progress=progress)
 
 
 def compare_scratch(

@@ -118,14 +118,18 @@ class Tuning:
         """What was tuned, in words."""
         if self.boundary is None:
             return "the whole network"
-        return f"the {self.blocks} blocks above {self.boundary}" if self.blocks > 1 else f"what lies above {self.boundary}"
+        return (
+            f"the {self.blocks} blocks above {self.boundary}" if self.blocks > 1 else f"what lies above {self.boundary}"
+        )
 
     @property
     def decided(self) -> dict[str, Any]:
         """Fields of the recipe, as they were decided."""
         if not self.kept or self.settings is None:
             return {"fine_tune": OFF, "fine_tune_options": {}}
-        options = {name: value for name, value in self.settings.as_dict().items() if name not in ("budget", "find_rate")}
+        options = {
+            name: value for name, value in self.settings.as_dict().items() if name not in ("budget", "find_rate")
+        }
         return {"fine_tune": self.boundary or FULL, "fine_tune_options": options}
 
     @property
@@ -134,7 +138,9 @@ class Tuning:
         if not self.tried or self.compared is None or self.gain is None:
             return f"The network stays frozen: {self.why}."
         taken = "It is kept" if self.kept else "The frozen one is kept"
-        return f"Tuned was {self.what}. {self.compared.words('the tuned network', 'the frozen one')} {taken}: {self.why}."
+        return (
+            f"Tuned was {self.what}. {self.compared.words('the tuned network', 'the frozen one')} {taken}: {self.why}."
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -223,9 +229,7 @@ def outlook(frozen: Frozen) -> Worth:
     return tuning_rules.worth(len(judge), _error(frozen.head, labels[frozen.rows]), few=scarce)
 
 
-def tune(
-    frozen: Frozen, recipe: Recipe, store: Store, *, progress: Progress = silent
-) -> tuple[Tuning, Tuned | None]:
+def tune(frozen: Frozen, recipe: Recipe, store: Store, *, progress: Progress = silent) -> tuple[Tuning, Tuned | None]:
     """Tune a frozen classifier, and say whether that made it better.
 
     Args:
@@ -291,8 +295,8 @@ class _Run:
             best = _chosen(trials)
             losses = tempering.losses(answers, self.labels[self.judge])
             if not _gains(losses - best.losses, errors=0.0):
-                told = f"{losses.mean():.3f} to {best.loss:.3f}"
-                why = f"{len(trials)} short trials gained nothing that shows; the best took the loss from {told}"
+                change = f"{losses.mean():.3f} to {best.loss:.3f}"
+                why = f"{len(trials)} short trials gained nothing that shows; the best took the loss from {change}"
                 return Tuning(AUTO, False, why, frozen=before, trials=trials), None
             chosen = (best.boundary, best.blocks, self._outputs_of(best.cut), best.batch_norm)
         boundary, blocks, outputs, batch_norm = chosen
@@ -306,8 +310,8 @@ class _Run:
         told = self._trained(worker, job)
         evidence = Tuning(
             self.recipe.fine_tune, True, "", boundary, blocks, settings, frozen=before, trials=trials, rates=rates,
-            history=told.get("history", {}), seconds=tuple(told.get("seconds", ())), resumed=int(told.get("resumed", 0)),
-            passed_over=tuple(told.get("passed_over", ())),
+            history=told.get("history", {}), seconds=tuple(told.get("seconds", ())),
+            resumed=int(told.get("resumed", 0)), passed_over=tuple(told.get("passed_over", ())),
         )  # fmt: skip
         if not told["epochs"]:
             why = f"not one epoch fits into the budget of {settings.budget:,.0f} s; give more with --budget"
@@ -345,7 +349,9 @@ class _Run:
         wanted, near_by, far = str(self.options.get("batch_norm", AUTO)), self.frozen.outputs, self.frozen.far
         tried = [(near_by, FROZEN), (far or near_by, ADAPT)]
         tried = tried if wanted == AUTO else [(near_by, wanted), *([(far, wanted)] if far else [])]
-        done = [self._trial(worker, outputs, *self._lowest(self._ends(worker, outputs)), mode) for outputs, mode in tried]
+        done = [
+            self._trial(worker, outputs, *self._lowest(self._ends(worker, outputs)), mode) for outputs, mode in tried
+        ]
         best = min(done, key=lambda trial: trial.loss)
         outputs = self._outputs_of(best.cut)
         ends = self._ends(worker, outputs)
@@ -407,8 +413,8 @@ class _Run:
         )  # fmt: skip
 
     def _prepared(
-        self, outputs: tuple[Output, ...], boundary: str | None, settings: Settings, rows: np.ndarray, judge: np.ndarray,
-        kind: str,
+        self, outputs: tuple[Output, ...], boundary: str | None, settings: Settings, rows: np.ndarray,
+        judge: np.ndarray, kind: str,
     ) -> tuning_files.Job:  # fmt: skip
         """A folder with what the worker is given, named by all that the outcome hangs on."""
         head, digests = self._head(outputs), self.dataset.digests or ()
@@ -439,7 +445,9 @@ class _Run:
 
     def _call(self, worker: Worker, name: str, job: tuning_files.Job, stage: str, **more: Any) -> dict[str, Any]:
         """A job of the worker; Ctrl-C lets it save before it ends."""
-        pending = worker.submit(name, progress=lambda facts: _told(self.progress, stage, facts), **job.arguments(), **more)
+        pending = worker.submit(
+            name, progress=lambda facts: _told(self.progress, stage, facts), **job.arguments(), **more
+        )
         try:
             result: dict[str, Any] = pending.result()
         except KeyboardInterrupt:
@@ -470,7 +478,9 @@ class _Run:
         """The tuned network as a source of its own, and what it says of all pictures."""
         cuts = tuple(dict.fromkeys(output.layer for output in outputs))
         poolings = tuple(dict.fromkeys(output.pooling for output in outputs))
-        spec = TrunkSpec(str(job.target), self.frozen.spec.image_size, "imagenet", self.frozen.spec.seed, cuts, poolings)
+        spec = TrunkSpec(
+            str(job.target), self.frozen.spec.image_size, "imagenet", self.frozen.spec.seed, cuts, poolings
+        )
         with lazy(building_backend()) as worker:
             features = extract(
                 self.dataset, trunk.prepare(spec, worker), self.store,
@@ -581,7 +591,9 @@ def _told(progress: Progress, stage: str, facts: dict[str, Any]) -> None:
     """What a worker reports, for people."""
     if "planned" in facts:
         epochs, each = int(facts["planned"]), float(facts["epoch_seconds"])
-        fewer = f" (of {facts['wanted']} that would suit it; the budget allows no more)" if epochs < facts["wanted"] else ""
+        fewer = (
+            f" (of {facts['wanted']} that would suit it; the budget allows no more)" if epochs < facts["wanted"] else ""
+        )
         notice(progress, f"{stage}: {epochs} epochs of about {each:,.0f} s, {_span(epochs * each)} in all{fewer}")
     elif "batch" in facts:
         notice(progress, f"{stage}: memory is short, so a batch is run {facts['batch']} pictures at a time")
@@ -600,5 +612,3 @@ def _span(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-

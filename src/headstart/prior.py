@@ -64,8 +64,6 @@ class Prior:
         return f"{self.first}: {self.reason}"
 
 
-_NOT_YET = "which this version does not do yet"
-
 _RULES: Mapping[tuple[bool, bool], tuple[str, dict[str, Any], str]] = {
     (False, True): (
         "a linear head on the top of the frozen network", {"head": "linear", "cut": "deepest"},
@@ -76,12 +74,13 @@ _RULES: Mapping[tuple[bool, bool], tuple[str, dict[str, Any], str]] = {
         "few pictures are too few to tune on, and the top layers are about other things than these classes",
     ),
     (True, True): (
-        f"tuning the top blocks, {_NOT_YET}; a linear head on the top meanwhile", {"head": "linear", "cut": "deepest"},
+        "tuning the top blocks from a linear head on the top",
+        {"head": "linear", "cut": "deepest", "fine_tune": "auto"},
         "there are pictures enough to adapt the layers that are most about the source's own classes",
     ),
     (True, False): (
-        f"tuning everything, {_NOT_YET}; a linear head on an earlier cut meanwhile",
-        {"head": "linear", "cut": "earlier"},
+        "tuning all of the network from a linear head on an earlier cut",
+        {"head": "linear", "cut": "earlier", "fine_tune": "auto"},
         "there are pictures enough, and the source's layers are about other things than these classes",
     ),
 }  # fmt: skip

@@ -32,8 +32,8 @@ class Recipe:
         views: how an augmented picture is seen: `live` draws a view for each epoch and runs the trunk again; a number,
             1 to 64, is how many views are drawn once and kept, for epochs to choose from; `auto` is 4.
         callbacks: Keras callbacks of heads trained by epochs, each a mapping from its name to its arguments.
-        fine_tune: `auto` tunes the network where that can pay and keeps what is better by more than noise; `off`, `full`,
-            `blocks=N` (that many from the cut down), or the layer above which all is tuned.
+        fine_tune: `auto` tunes the network where that can pay and keeps what is better by more than noise; `off`,
+            `full`, `blocks=N` (that many from the cut down), or the layer above which all is tuned.
         fine_tune_options: what tuning is told, such as `epochs`, `batch_norm` or `budget` (seconds): the fields of
             `tuning_rules.Settings`.
         holdout: share of a set without splits that is kept back for the final figure, 0.05 to 0.5.

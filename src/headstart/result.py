@@ -213,7 +213,8 @@ class TrainResult:
 
     def __str__(self) -> str:
         recipe = self.recipe
-        return f"{self.verdict}\n{recipe.source} cut at {recipe.cut}, {recipe.pooling}, {self.head.name} head"
+        tuned = f"\n{self.tuning.words}" if self.tuning and self.tuning.tried else ""
+        return f"{self.verdict}\n{recipe.source} cut at {recipe.cut}, {recipe.pooling}, {self.head.name} head{tuned}"
 
     def _repr_html_(self) -> str:
         """For a notebook: the verdict, what is to be known of it, the figures, and the curves where there are some."""
@@ -228,6 +229,7 @@ class TrainResult:
             f"accuracy {other.accuracy}{decided if self.decided_on(other.accuracy.split) else ''}"
             for other in self.others
         ]
+        others += [self.tuning.words] if self.tuning and self.tuning.tried else []
         others += [text for text in (self.calibration.words() if self.calibration else "", self.looks) if text]
         notes = [losses, *others, before, *self.notes, *([self.reading.words] if self.reading else [])]
         lines = "".join(f"<div>{escape(note)}</div>" for note in notes)

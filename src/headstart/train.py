@@ -19,7 +19,6 @@ from headstart import (
     alike,
     classifier_file,
     few,
-    finetune,
     heads,
     learning_curve,
     rejection,
@@ -39,7 +38,7 @@ from headstart.evaluate import Evaluation, score
 from headstart.features import Features, extract
 from headstart.files import why_not_writable
 from headstart.findings import refuse
-from headstart.finetune import Frozen, for_far_pictures, named
+from headstart.finetune import Frozen, for_far_pictures, named, tune
 from headstart.looks import Looks
 from headstart.progress import Progress, silent
 from headstart.ranker import before_training
@@ -153,7 +152,7 @@ def train(
             far=for_far_pictures(features) if recipe.cut == recipe.pooling == AUTO else (),
         )  # fmt: skip
         head_seconds = time.perf_counter() - head_start - (features.seconds - first_pass)  # views that epochs asked for
-        tuning, tuned = finetune.tune(frozen, recipe, store, progress=progress)
+        tuning, tuned = tune(frozen, recipe, store, progress=progress)
         if tuned is not None:
             features, outputs, wanted = tuned.features, tuned.outputs, tuned.spec
             head, seen = tuned.head(frozen), features.matrix(train_rows, outputs)
@@ -187,7 +186,7 @@ def train(
         base = measured(final, frozen.answers(rows[final])) if tuned is not None else None
         rule = rejection.measured(rule, shown, split=final)
         done = replace(
-            recipe, image_size=wanted.image_size, **named(outputs), **tuning.decided,
+            Recipe.from_dict({**recipe.as_dict(), **named(outputs), **tuning.decided}), image_size=wanted.image_size,
             head=head.name, augment=views.told(recipe), views=views.count(recipe),
             head_options=dict(head.settings) if head_module.BY_EPOCHS else recipe.head_options,
         )  # fmt: skip

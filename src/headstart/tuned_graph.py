@@ -225,6 +225,3 @@ def _convolved(convolution: Any, normalisation: Any, x: Any) -> Any:
     else:
         y = tf.nn.conv2d(x, convolution.kernel.value * factor, strides, padding, dilations=convolution.dilation_rate)
     return tf.nn.bias_add(y, offset)
-
-
-

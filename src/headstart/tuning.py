@@ -44,7 +44,9 @@ def boundaries(spec: dict[str, Any], cuts: list[str], most: int) -> list[dict[st
     source = built(spec)
     order = {layer.name: place for place, layer in enumerate(source.layers)}
     lowest = min(order[cut] for cut in cuts)
-    ends = [name for name in _blocks.block_ends(source, find_source(spec["name"]).block_pattern) if order[name] < lowest]
+    ends = [
+        name for name in _blocks.block_ends(source, find_source(spec["name"]).block_pattern) if order[name] < lowest
+    ]
     shapes = [(name, [int(side) for side in source.get_layer(name).output.shape[1:]]) for name in reversed(ends)]
     return [{"layer": name, "shape": shape, "kept": int(np.prod(shape)) <= most} for name, shape in shapes]
 

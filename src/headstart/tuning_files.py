@@ -207,5 +207,3 @@ def _pixels(features: Features, rows: np.ndarray, target: Path, progress: Progre
             kept[place] = pixels
             progress("decoding", place + 1, len(rows))
     kept.flush()
-
-

@@ -69,6 +69,6 @@ def _hopeless_pair(evaluation: Evaluation) -> str | None:
     return (
         f"{both_ways[first, second] / mistakes:.0%} of the mistakes are between {a!r} and {b!r}, which are hardly told"
         f" apart: {right / count:.1%} of their pictures are right where always saying {evaluation.classes[commoner]!r}"
-        f" would give {share:.1%}. The frozen network does not see what parts them; larger pictures or another source"
-        " may, and fine-tuning, which this version does not do yet."
+        f" would give {share:.1%}. This network does not see what parts them; larger pictures, another source or"
+        " fine-tuning may."
     )

@@ -14,7 +14,7 @@ import click
 from headstart import __version__
 from headstart.errors import HeadstartError, near
 
-ORDER = ("demo", "check", "sources", "rank", "recipes", "train", "evaluate", "predict", "cache")
+ORDER = ("demo", "check", "sources", "rank", "recipes", "train", "finetune", "evaluate", "predict", "cache")
 
 
 class _Commands(click.Group):
@@ -72,8 +72,8 @@ def main() -> None:
         sys.exit(2)
     except click.Abort:
         _interrupted()
-    except KeyboardInterrupt:
-        _interrupted()
+    except KeyboardInterrupt as error:
+        _interrupted(str(error))
     except HeadstartError as error:
         click.echo(f"headstart: {error}", err=True)
         sys.exit(error.exit_status)
@@ -94,7 +94,7 @@ _PLACE_AT_FAULT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.
 """What the operating system says where a disk is full or a folder may not be used."""
 
 
-def _interrupted() -> None:
+def _interrupted(more: str = "") -> None:
     said = "headstart: interrupted. No half-written file is left; computed features are kept for the next run."
-    click.echo(said, err=True)
+    click.echo(f"{said}\nheadstart: {more}" if more else said, err=True)
     sys.exit(130)

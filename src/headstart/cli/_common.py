@@ -49,6 +49,14 @@ image_size_option = click.option(
 views_option = click.option(
     "--views", metavar="live|N", callback=views, help="Views of augmented pictures: new ones each epoch, or N kept."
 )
+fine_tune_option = click.option(
+    "--fine-tune",
+    metavar="HOW",
+    help="auto, off, full, blocks=N, or the layer above which all is tuned.  [default: auto]",
+)
+budget_option = click.option(
+    "--budget", metavar="SECONDS", type=float, help="What tuning may take at most.  [default: 900 for auto]"
+)
 epochs_option = click.option("--epochs", metavar="N", type=int, help="Epochs of a head that is trained by epochs.")
 report_option = click.option(
     "--report", type=click.Path(path_type=Path), help="The page to write.  [default: beside the model, .html]"

@@ -12,6 +12,7 @@ import click
 from headstart.cli import _common
 
 if TYPE_CHECKING:
+    from headstart.evaluate import Rate
     from headstart.result import TrainResult
 
 MOST_EPOCHS = 10
@@ -71,10 +72,15 @@ def _rows(result: TrainResult) -> list[tuple[str, str]]:
             epochs = len((result.history or {}).get("loss", ()))
             views = f"{min(most, epochs or most)} views of each picture"
         rows.append(("augmentation", f"{augment.describe(augment.find(recipe.augment))}; {views}"))
+    if result.tuning:
+        rows.append(("fine-tuning", result.tuning.words))
+    if result.frozen_evaluation:
+        rows.append(("left frozen", f"{_share(result.frozen_evaluation.accuracy)} on the same pictures"))
     rows += [
         ("before training", f"{result.before.accuracy.value:.1%}"),
         ("accuracy", f"{_rate(result)}, n = {result.accuracy.n:,}, {result.accuracy.split}"),
-        ("seconds", f"{seconds['total']:.1f} in all: features {seconds['features']:.1f}, head {seconds['head']:.1f}"),
+        ("seconds", f"{seconds['total']:.1f} in all: features {seconds['features']:.1f}, head {seconds['head']:.1f}"
+         + (f", tuning {seconds['fine_tune']:.1f}" if seconds["fine_tune"] >= 0.05 else "")),
         ("features", f"{result.features.hits:,} found, {result.features.misses:,} computed"),
     ]  # fmt: skip
     if result.rejection and (reached := result.rejection.reached):
@@ -102,7 +108,11 @@ def _rows(result: TrainResult) -> list[tuple[str, str]]:
 
 
 def _rate(result: TrainResult) -> str:
-    return f"{result.accuracy.value:.1%} ({result.accuracy.low:.1%} to {result.accuracy.high:.1%})"
+    return _share(result.accuracy)
+
+
+def _share(rate: Rate) -> str:
+    return f"{rate.value:.1%} ({rate.low:.1%} to {rate.high:.1%})"
 
 
 def _compared(other: TrainResult) -> str:

@@ -22,8 +22,14 @@ headstart train flowers/ -o flowers.keras --source mobilenet --image-size 160
 headstart train flowers/ -o flowers.keras --source mobilenet --weights my.h5
 headstart train flowers/ -o flowers.keras --source auto
 headstart train labels.csv -o model.keras --head dense --augment light
+headstart train flowers/ -o flowers.keras --fine-tune blocks=3 --budget 120
+headstart train flowers/ -o flowers.keras --fine-tune off
 headstart train flowers/ -o flowers.keras --recipe mine.yaml --epochs 5
 headstart train flowers/ -o flowers.keras --compare-scratch --scratch-epochs 5
+
+Where it can pay, the network is tuned too, and kept only where that is better by more than noise; --fine-tune off
+leaves it frozen, which takes seconds. A tuning that was broken off goes on where it was when the same command is run
+again.
 
 A recipe is every decision at once: one that comes with headstart (see headstart recipes), a file, or a model, which
 holds that of the run it came from. Options beside it go before what it says.
@@ -50,11 +56,8 @@ holds that of the run it came from. Options beside it go before what it says.
     "--augment", metavar="NAME|none", help="How training pictures are changed: flip, light, documents.  [default: none]"
 )
 @_common.views_option
-@click.option(
-    "--fine-tune", metavar="HOW",
-    help="auto, off, full, blocks=N, or the layer above which all is tuned.  [default: auto]",
-)
-@click.option("--budget", metavar="SECONDS", type=float, help="What tuning may take at most.  [default: 900 for auto]")
+@_common.fine_tune_option
+@_common.budget_option
 @_common.report_option
 @_common.no_report_option
 @click.option(
