@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from headstart.evaluate import Rate as Measured
 from headstart.findings import Finding
-from headstart.finetune import Tuning
 from headstart.head_start import HeadStart
 
 if TYPE_CHECKING:
+    from headstart.evaluate import Rate as Measured
+    from headstart.finetune import Tuning
     from headstart.learning_curve import LearningCurve
 
 

@@ -1,14 +1,16 @@
-"""What fine-tuning did, as the report draws it: frozen against tuned, epoch by epoch, what was tried, the rate finder."""
+"""What fine-tuning did, as the report draws it: frozen against tuned, by epoch, what was tried, the rate finder."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headstart import report_charts as charts
-from headstart.evaluate import Rate
-from headstart.finetune import Tuning
+
+if TYPE_CHECKING:  # the page is made without numpy
+    from headstart.evaluate import Rate
+    from headstart.finetune import Tuning
 
 
 def view(tuning: Tuning | None, frozen: Rate | None, tuned: Rate | None) -> dict[str, Any]:
