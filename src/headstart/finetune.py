@@ -19,7 +19,7 @@ import numpy as np
 
 from headstart import comparison, heads, tempering, trunk, tuning_files, tuning_rules
 from headstart.comparison import Comparison
-from headstart.errors import MissingExtraError, RecipeError, near
+from headstart.errors import MissingExtraError, NoRoomError, RecipeError, near
 from headstart.evaluate import Evaluation, score
 from headstart.features import Features, extract
 from headstart.few import few
@@ -36,6 +36,8 @@ FOLDER = "tuning"
 MOST_KEPT = 110_000
 """Numbers a picture that are worth keeping at a boundary: 220 kB each, which reads faster than it is computed."""
 TRIAL_STEPS, TRIAL_PICTURES = 60, 2_000
+MOST_TUNED, MOST_JUDGED = 20_000, 5_000
+"""Pictures that `auto` tunes on and judges by: more of them would not be seen within its budget."""
 _JOB = "fine-tuning"
 _ERRORS = 1.96
 
@@ -255,8 +257,13 @@ def tune(frozen: Frozen, recipe: Recipe, store: Store, *, progress: Progress = s
     elif importlib.util.find_spec("tensorflow") is None:
         raise MissingExtraError("fine-tuning", "cpu")
     run = _Run(frozen, recipe, store, progress, start)
-    with Worker("tensorflow") as worker:
-        evidence, tuned = run.go(worker)
+    try:
+        with Worker("tensorflow") as worker:
+            evidence, tuned = run.go(worker)
+    except NoRoomError as error:
+        if how != AUTO:
+            raise
+        evidence, tuned = Tuning(how, False, str(error)), None
     return replace(evidence, took=time.perf_counter() - start), tuned
 
 
@@ -282,6 +289,8 @@ class _Run:
         self.auto = recipe.fine_tune == AUTO
         if self.auto:
             self.options.setdefault("budget", BUDGET)
+            self.fit_rows = _spread(self.fit_rows, MOST_TUNED, recipe.seed)
+            self.judge = _spread(self.judge, MOST_JUDGED, recipe.seed)
         self._heads: dict[tuple[Output, ...], Head] = {}
 
     def go(self, worker: Worker) -> tuple[Tuning, Tuned | None]:
@@ -362,7 +371,8 @@ class _Run:
 
     def _ends(self, worker: Worker, outputs: tuple[Output, ...]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = worker.call(
-            "tuning:boundaries", spec=self.frozen.spec.for_worker(), most=MOST_KEPT,
+            "tuning:boundaries", spec=self.frozen.spec.for_worker(),
+            most=min(MOST_KEPT, tuning_files.most_numbers((1 + tuning_files.VIEWS) * len(self.fit_rows))),
             cuts=list(dict.fromkeys(output.layer for output in outputs)),
         )  # fmt: skip
         return found
@@ -402,10 +412,12 @@ class _Run:
         rows = _spread(self.fit_rows, TRIAL_PICTURES, self.recipe.seed)
         settings = replace(self._settings(batch_norm, len(rows)), batch_norm=batch_norm)
         job = self._prepared(outputs, boundary, settings, rows, self.judge, "trial")
-        what = f"trial: {blocks} blocks below {_name(outputs)}, {batch_norm}"
-        told = self._call(worker, "tuning:tune", job, what, steps=TRIAL_STEPS)
+        told = job.tried()
+        if told is None:
+            what = f"trial: {blocks} blocks below {_name(outputs)}, {batch_norm}"
+            told = self._call(worker, "tuning:tune", job, what, steps=TRIAL_STEPS)
+            job.note_trial(told)
         losses = tempering.losses(job.answers(), self.labels[self.judge])
-        job.drop()
         accuracy, loss = told["after"]
         return Trial(
             boundary, blocks, _name(outputs), batch_norm, tuple(told["before"]), accuracy, loss, told["step_seconds"],

@@ -30,8 +30,8 @@ import numpy as np
 
 from headstart import heads, images, learning_curve, sealed, views, watching
 from headstart.errors import InputError, MissingExtraError, PhotosError, PictureError
-from headstart.evaluate import score
 from headstart.estimates import Estimate
+from headstart.evaluate import score
 from headstart.head_start import HeadStart, Side, Tuned
 from headstart.heads import apply, dense
 from headstart.progress import Progress, silent

@@ -21,12 +21,13 @@ import numpy as np
 
 from headstart import augment, checkpoints, images, trunk
 from headstart.augment import View
+from headstart.errors import NoRoomError
 from headstart.features import Features, extract
-from headstart.files import atomic_path
+from headstart.files import atomic_path, cache_folder
 from headstart.heads import Head, Layer
 from headstart.progress import Progress
 from headstart.recipe import Recipe
-from headstart.store import Store
+from headstart.store import Store, size_limit
 from headstart.trunk import Output, TrunkSpec
 from headstart.tuning_rules import Settings
 from headstart.worker import building_backend, lazy
@@ -103,9 +104,19 @@ class Job:
         for name in ("train.npy", "judged.npy"):
             (self.folder / name).unlink(missing_ok=True)
 
-    def drop(self) -> None:
-        """All of it: a trial is of no use later."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def tried(self) -> dict[str, Any] | None:
+        """What an earlier trial of the same kind came to: a run that goes on decides as it did."""
+        with suppress(OSError, ValueError):
+            told: dict[str, Any] = json.loads((self.folder / "trial.json").read_text())
+            self.answers()
+            return told
+        return None
+
+    def note_trial(self, told: dict[str, Any]) -> None:
+        """Keep what a trial came to, and nothing else of it."""
+        with atomic_path(self.folder / "trial.json") as temporary:
+            temporary.write_text(json.dumps(told))
+        self.tidy()
 
 
 def augmentation(recipe: Recipe) -> dict[str, Any]:
@@ -135,9 +146,11 @@ def prepare(
     looks = augmentation(recipe)
     live = {"augmentation": looks, "seed": recipe.seed} if boundary is None else None
     job = Job(folder, spec, outputs, boundary, told, settings, recipe.seed, live)
-    if job.finished() is not None:
+    if job.finished() is not None or job.tried() is not None:
         return job
     folder.mkdir(parents=True, exist_ok=True)
+    if boundary is None:
+        _check_room(folder, len(rows) + len(judge), features.trunk.image_size)
     job.may_go_on()
     digests = dataset.digests or ()
     names = np.frombuffer(b"".join(digests[int(row)] for row in rows), np.uint8).reshape(len(rows), -1)
@@ -168,6 +181,22 @@ def prepare(
     _activations(found, rows, seen, folder / "train.npy", shape_)
     _activations(found, judge, (), folder / "judged.npy", shape_)
     return job
+
+
+def most_numbers(looks: int) -> int:
+    """Numbers a picture that a boundary may give so that so many looks fit into the feature store and onto the disk."""
+    parent = next(folder for folder in (cache_folder(), *cache_folder().parents) if folder.exists())
+    room = min(size_limit() // 2, shutil.disk_usage(parent).free // 3)
+    return room // max(2 * looks, 1)
+
+
+def _check_room(folder: Path, pictures: int, size: tuple[int, int]) -> None:
+    needed, free = 3 * size[0] * size[1] * pictures, shutil.disk_usage(folder).free
+    if needed > 0.9 * free:
+        raise NoRoomError(
+            f"tuning keeps the decoded pictures in {folder.parent}: {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are"
+            " free there.\nMake room, set HEADSTART_CACHE to another disk, or use a smaller --image-size."
+        )
 
 
 def _again(head: Head, recipe: Recipe) -> dict[str, Any]:
