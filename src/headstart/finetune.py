@@ -434,7 +434,7 @@ class _Run:
         key = json_digest({
             "version": tuning_files.VERSION, "kind": kind, "spec": self.frozen.spec.for_worker(),
             "numerics": self.frozen.features.trunk.numerics, "boundary": boundary, "settings": plain,
-            "budget": settings.budget, "seed": self.recipe.seed, "augment": tuning_files.augmentation(self.recipe),
+            "budget": settings.budget, "seed": self.recipe.seed, "augment": tuning_files.augmentation(self.recipe, settings.batch_norm),
             "outputs": [output.fingerprint for output in outputs],
             "rows": [digests[int(row)].hex() for row in (*rows, *judge)],
             "labels": self.labels[[*rows, *judge]].tolist(),

@@ -29,15 +29,17 @@ from headstart.progress import Progress
 from headstart.recipe import Recipe
 from headstart.store import Store, size_limit
 from headstart.trunk import Output, TrunkSpec
-from headstart.tuning_rules import Settings
+from headstart.tuning_rules import FROZEN, Settings
 from headstart.worker import building_backend, lazy
 
 VERSION = 1
 """Counts the changes to what the same inputs come to."""
 VIEWS = 3
 """Views that are kept of each picture beside the picture as it is, where activations are tuned on."""
-USUAL = "flip"
-"""How pictures are changed where the recipe says nothing: a network that is trained sees each of them many times."""
+USUAL = {FROZEN: "light"}
+FAR = "flip"
+"""How pictures are changed where the recipe says nothing: a network that is trained sees each of them many times. Far
+from the source's pictures what matters may be as fine as the pixels, so there they are mirrored and not resampled."""
 _STOP, _AT_ONCE = "stop", 128
 
 
@@ -119,10 +121,10 @@ class Job:
         self.tidy()
 
 
-def augmentation(recipe: Recipe) -> dict[str, Any]:
-    """How pictures are changed while a network is tuned: as the recipe says, else mirrored half the time."""
+def augmentation(recipe: Recipe, batch_norm: str) -> dict[str, Any]:
+    """How pictures are changed while a network is tuned: as the recipe says, else as suits near or far pictures."""
     chosen = augment.find(recipe.augment)
-    return (chosen if chosen.changes else augment.find(USUAL)).as_dict()
+    return (chosen if chosen.changes else augment.find(USUAL.get(batch_norm, FAR))).as_dict()
 
 
 def prepare(
@@ -143,7 +145,7 @@ def prepare(
         for layer in head.layers
     ]  # fmt: skip
     told = {"name": head.name, "shape": shape, "options": _again(head, recipe)}
-    looks = augmentation(recipe)
+    looks = augmentation(recipe, settings.batch_norm)
     live = {"augmentation": looks, "seed": recipe.seed} if boundary is None else None
     job = Job(folder, spec, outputs, boundary, told, settings, recipe.seed, live)
     if job.finished() is not None or job.tried() is not None:
