@@ -40,6 +40,7 @@ MOST_TUNED, MOST_JUDGED = 20_000, 5_000
 """Pictures that `auto` tunes on and judges by: more of them would not be seen within its budget."""
 _JOB = "fine-tuning"
 _ERRORS = 1.96
+_FOR_TRIALS = 0.4  # of the budget
 
 
 @dataclass(frozen=True)
@@ -345,10 +346,10 @@ class _Run:
         outputs = self.frozen.outputs
         ends = self._ends(worker, outputs)
         boundary, blocks = boundary_of(self.recipe.fine_tune, [end["layer"] for end in ends])
+        boundary, blocks = self._kept(boundary, blocks, ends)
         wanted = self.options.get("batch_norm", AUTO)
         if wanted != AUTO:
             return boundary, blocks, outputs, str(wanted)
-        boundary, blocks = self._kept(boundary, blocks, ends)
         trials = [self._trial(worker, outputs, boundary, blocks, mode) for mode in (FROZEN, ADAPT)]
         return boundary, blocks, outputs, min(trials, key=lambda trial: trial.loss).batch_norm
 
@@ -358,16 +359,21 @@ class _Run:
         wanted, near_by, far = str(self.options.get("batch_norm", AUTO)), self.frozen.outputs, self.frozen.far
         tried = [(near_by, FROZEN), (far or near_by, ADAPT)]
         tried = tried if wanted == AUTO else [(near_by, wanted), *([(far, wanted)] if far else [])]
-        done = [
-            self._trial(worker, outputs, *self._lowest(self._ends(worker, outputs)), mode) for outputs, mode in tried
-        ]
+        done: list[Trial] = []
+        for outputs, mode in tried:
+            if not done or self._may_try():
+                done.append(self._trial(worker, outputs, *self._lowest(self._ends(worker, outputs)), mode))
         best = min(done, key=lambda trial: trial.loss)
         outputs = self._outputs_of(best.cut)
-        ends = self._ends(worker, outputs)
-        middle = self._middle(ends, (best.boundary, best.blocks))
-        if middle is not None:
+        middle = self._middle(self._ends(worker, outputs), (best.boundary, best.blocks))
+        if middle is not None and self._may_try():
             done.append(self._trial(worker, outputs, *middle, best.batch_norm))
         return tuple(done)
+
+    def _may_try(self) -> bool:
+        """Whether the budget leaves time for one more trial and for the tuning itself."""
+        budget = self.options.get("budget")
+        return budget is None or time.perf_counter() - self.start < _FOR_TRIALS * budget
 
     def _ends(self, worker: Worker, outputs: tuple[Output, ...]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = worker.call(
