@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 
 from headstart import comparison, heads, tempering, trunk, tuning_files, tuning_rules
 from headstart.comparison import Comparison
-from headstart.errors import MissingExtraError, NoRoomError, RecipeError, near
+from headstart.errors import EngineError, MissingExtraError, NoRoomError, RecipeError, near
 from headstart.evaluate import Evaluation, score
 from headstart.features import Features, extract
 from headstart.few import few
@@ -30,7 +31,7 @@ from headstart.recipe import Recipe
 from headstart.store import Store
 from headstart.trunk import Output, TrunkSpec
 from headstart.tuning_rules import ADAPT, AUTO, BLOCKS, BUDGET, FROZEN, FULL, OFF, Settings, Worth
-from headstart.worker import Worker, building_backend, lazy
+from headstart.worker import LazyWorker, building_backend, lazy
 
 FOLDER = "tuning"
 MOST_KEPT = 110_000
@@ -41,6 +42,8 @@ MOST_TUNED, MOST_JUDGED = 20_000, 5_000
 _JOB = "fine-tuning"
 _ERRORS = 1.96
 _FOR_TRIALS = 0.4  # of the budget
+_KEPT = "what was trained is kept: the same command goes on from there"
+_KILLED, _MOST_PARTS = "ended with status -9", 4
 
 
 @dataclass(frozen=True)
@@ -259,7 +262,8 @@ def tune(frozen: Frozen, recipe: Recipe, store: Store, *, progress: Progress = s
         raise MissingExtraError("fine-tuning", "cpu")
     run = _Run(frozen, recipe, store, progress, start)
     try:
-        with Worker("tensorflow") as worker:
+        with lazy("tensorflow") as worker:
+            worker.start()
             evidence, tuned = run.go(worker)
     except NoRoomError as error:
         if how != AUTO:
@@ -293,8 +297,9 @@ class _Run:
             self.fit_rows = _spread(self.fit_rows, MOST_TUNED, recipe.seed)
             self.judge = _spread(self.judge, MOST_JUDGED, recipe.seed)
         self._heads: dict[tuple[Output, ...], Head] = {}
+        self._parts = 1  # that a batch is divided into, since a worker ran out of memory
 
-    def go(self, worker: Worker) -> tuple[Tuning, Tuned | None]:
+    def go(self, worker: LazyWorker) -> tuple[Tuning, Tuned | None]:
         head = self._head(self.frozen.outputs)
         answers = apply(head.layers, self.frozen.features.matrix(self.judge, self.frozen.outputs))
         before = self._scored(answers)
@@ -312,12 +317,12 @@ class _Run:
         boundary, blocks, outputs, batch_norm = chosen
         settings = self._settings(batch_norm, len(self.fit_rows))
         job = self._prepared(outputs, boundary, settings, self.fit_rows, self.judge, "")
-        rates = None
+        rates: dict[str, Any] | None = (job.finished() or {}).get("rates")
         if settings.find_rate:
-            rates = self._call(worker, "tuning:find_rate", job, "finding a learning rate")
+            rates = rates or self._call(worker, "tuning:find_rate", job, "finding a learning rate")
             settings = replace(settings, learning_rate=float(np.clip(rates["found"], 1e-6, 1e-2)))
             job = replace(job, settings=settings)
-        told = self._trained(worker, job)
+        told = self._trained(worker, job, rates)
         evidence = Tuning(
             self.recipe.fine_tune, True, "", boundary, blocks, settings, frozen=before, trials=trials, rates=rates,
             history=told.get("history", {}), seconds=tuple(told.get("seconds", ())),
@@ -339,7 +344,7 @@ class _Run:
 
     # ---- what is to be tuned ----------------------------------------------------------------------------------------
 
-    def _asked(self, worker: Worker) -> tuple[str | None, int, tuple[Output, ...], str] | None:
+    def _asked(self, worker: LazyWorker) -> tuple[str | None, int, tuple[Output, ...], str] | None:
         """Boundary, blocks, outputs and BatchNormalization where the recipe names how far down; None for `auto`."""
         if self.auto:
             return None
@@ -353,7 +358,7 @@ class _Run:
         trials = [self._trial(worker, outputs, boundary, blocks, mode) for mode in (FROZEN, ADAPT)]
         return boundary, blocks, outputs, min(trials, key=lambda trial: trial.loss).batch_norm
 
-    def _trials(self, worker: Worker) -> tuple[Trial, ...]:
+    def _trials(self, worker: LazyWorker) -> tuple[Trial, ...]:
         """Short trainings: as suits pictures near those of the source and as suits far ones, then the better of the two
         from a higher boundary, which costs less."""
         wanted, near_by, far = str(self.options.get("batch_norm", AUTO)), self.frozen.outputs, self.frozen.far
@@ -375,7 +380,7 @@ class _Run:
         budget = self.options.get("budget")
         return budget is None or time.perf_counter() - self.start < _FOR_TRIALS * budget
 
-    def _ends(self, worker: Worker, outputs: tuple[Output, ...]) -> list[dict[str, Any]]:
+    def _ends(self, worker: LazyWorker, outputs: tuple[Output, ...]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = worker.call(
             "tuning:boundaries", spec=self.frozen.spec.for_worker(),
             most=min(MOST_KEPT, tuning_files.most_numbers((1 + tuning_files.VIEWS) * len(self.fit_rows))),
@@ -412,7 +417,7 @@ class _Run:
     # ---- doing it ---------------------------------------------------------------------------------------------------
 
     def _trial(
-        self, worker: Worker, outputs: tuple[Output, ...], boundary: str | None, blocks: int, batch_norm: str
+        self, worker: LazyWorker, outputs: tuple[Output, ...], boundary: str | None, blocks: int, batch_norm: str
     ) -> Trial:
         begun = time.perf_counter()
         rows = _spread(self.fit_rows, TRIAL_PICTURES, self.recipe.seed)
@@ -440,7 +445,8 @@ class _Run:
         key = json_digest({
             "version": tuning_files.VERSION, "kind": kind, "spec": self.frozen.spec.for_worker(),
             "numerics": self.frozen.features.trunk.numerics, "boundary": boundary, "settings": plain,
-            "budget": settings.budget, "seed": self.recipe.seed, "augment": tuning_files.augmentation(self.recipe, settings.batch_norm),
+            "budget": settings.budget, "seed": self.recipe.seed,
+            "augment": tuning_files.augmentation(self.recipe, settings.batch_norm),
             "outputs": [output.fingerprint for output in outputs],
             "rows": [digests[int(row)].hex() for row in (*rows, *judge)],
             "labels": self.labels[[*rows, *judge]].tolist(),
@@ -451,21 +457,30 @@ class _Run:
             judge=judge, boundary=boundary, outputs=outputs, head=head, settings=settings, progress=self.progress,
         )  # fmt: skip
 
-    def _trained(self, worker: Worker, job: tuning_files.Job) -> dict[str, Any]:
+    def _trained(
+        self, worker: LazyWorker, job: tuning_files.Job, rates: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         finished = job.finished()
         if finished is not None:
             return finished
         spent = time.perf_counter() - self.start
         told = self._call(worker, "tuning:tune", job, _JOB, target=str(job.target), spent=spent)
+        if told["stopped"]:
+            raise KeyboardInterrupt(_KEPT)
         if told["epochs"]:
-            job.finish(told)
+            job.finish({**told, "rates": rates})
         return told
 
-    def _call(self, worker: Worker, name: str, job: tuning_files.Job, stage: str, **more: Any) -> dict[str, Any]:
-        """A job of the worker; Ctrl-C lets it save before it ends."""
+    def _call(self, worker: LazyWorker, name: str, job: tuning_files.Job, stage: str, **more: Any) -> dict[str, Any]:
+        """A job of the worker; Ctrl-C lets it save before it ends.
+
+        A worker that the system has killed, as it does where memory runs out, is started again with smaller parts of
+        a batch, and goes on from its last state.
+        """
         pending = worker.submit(
-            name, progress=lambda facts: _told(self.progress, stage, facts), **job.arguments(), **more
-        )
+            name, progress=lambda facts: _told(self.progress, stage, facts), parts=self._parts, **job.arguments(),
+            **more,
+        )  # fmt: skip
         try:
             result: dict[str, Any] = pending.result()
         except KeyboardInterrupt:
@@ -473,8 +488,21 @@ class _Run:
                 raise
             job.ask_to_stop()
             notice(self.progress, "saving what was trained so far")
-            pending.result(timeout=120)
-            raise KeyboardInterrupt("what was trained is kept: the same command goes on from there") from None
+            with suppress(TimeoutError, EngineError):  # its last state is there in any case
+                pending.result(timeout=120)
+            raise KeyboardInterrupt(_KEPT) from None
+        except EngineError as error:
+            if _KILLED not in str(error) or self._parts >= _MOST_PARTS:
+                raise
+            self._parts *= 2
+            at_once = -(-job.settings.batch_size // self._parts)
+            notice(
+                self.progress,
+                f"{stage}: the system ended the process that trains, most likely for want of memory;"
+                f" it is started again and runs a batch {at_once} pictures at a time",
+            )
+            worker.close()
+            return self._call(worker, name, job, stage, **more)
         finally:
             job.may_go_on()
         return result
@@ -615,6 +643,12 @@ def _told(progress: Progress, stage: str, facts: dict[str, Any]) -> None:
         notice(progress, f"{stage}: {epochs} epochs of about {each:,.0f} s, {_span(epochs * each)} in all{fewer}")
     elif "batch" in facts:
         notice(progress, f"{stage}: memory is short, so a batch is run {facts['batch']} pictures at a time")
+    elif "unsaved" in facts:
+        notice(progress, f"{stage}: what is trained cannot be kept for a later run ({facts['unsaved']}); it goes on")
+    elif "resumed" in facts:
+        damaged = f"damaged, so passed over: {', '.join(facts['passed_over'])}; " if facts["passed_over"] else ""
+        begun = f"going on from step {facts['resumed']}" if facts["resumed"] else "beginning anew"
+        notice(progress, f"{stage}: {damaged}{begun}")
     else:
         if "epoch" in facts:
             figures = f"{facts['metric']:.3f}, loss {facts['loss']:.3f} on the judging pictures"
