@@ -16,7 +16,7 @@ SITE := $(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --fresh-env -
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(VENV)/.headstart-demo ## make .venv with headstart, three pretrained networks and the demo's pictures
+setup: $(VENV)/.headstart-demo ## make .venv with headstart, TensorFlow, three pretrained networks and the demo's pictures
 
 demo: $(VENV)/.headstart-demo ## train on 2,000 real pictures and write demo/demo.keras and demo/demo.html
 	$(BIN)/headstart demo
@@ -51,12 +51,11 @@ $(VENV)/.headstart-venv:
 	@touch $@
 
 $(VENV)/.headstart-demo: pyproject.toml | $(VENV)/.headstart-venv
-	@echo "installing headstart with its demo (about 600 MB)"
-	@$(PIP) install --editable '.[demo]'
+	@echo "installing headstart with TensorFlow and its demo (about 1.7 GB)"
+	@$(PIP) install --editable '.[cpu,demo]'
 	@touch $@
 
-# TensorFlow trains from scratch and is the tests' second opinion; the demo does without it.
 $(VENV)/.headstart-dev: pyproject.toml | $(VENV)/.headstart-demo
-	@echo "installing TensorFlow and the developers' tools (about 1.8 GB more)"
+	@echo "installing the developers' tools (about 0.6 GB more)"
 	@$(PIP) install --editable '.[cpu,demo,dev]'
 	@touch $@

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from headstart import tempering
+from headstart import calibration, tempering
 from headstart.calibration import HELD_OUT, OUT_OF_FOLD, Calibration, calibrate, fit, folded
 from headstart.classifier import Classifier
 from headstart.evaluate import score

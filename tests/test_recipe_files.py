@@ -93,7 +93,7 @@ def test_a_recipe_does_what_its_document_does(name: str) -> None:
     document, fields, options = SHIPPED[name]
     found = find(name)
     assert (found.name, found.document) == (name, document)
-    assert found.recipe == Recipe(**fields, head="dense", head_options=options)
+    assert found.recipe == Recipe(**fields, head="dense", head_options=options, fine_tune="off")
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -129,7 +129,7 @@ def full(names: tuple[str, ...] = ("cat", "dog"), file: str = "cats/one.jpg", no
         choices=tuple(Choice(names[0], note, f"{note}{i}", 1280, 0.9 - i / 100, 0.85, 0.95, i == 1, note, note)
                       for i in range(3)),
         notes=(note, note), views=(Picture(note, jpeg(), file), Picture("view 1", jpeg(9), file)), views_words=note,
-        history=history, tuned_from=2, reading=note, name=note, others=(NamedHistory(names[0], history, note),),
+        history=history, reading=note, name=note, others=(NamedHistory(names[0], history, note),),
         strengths=tuple(Strength(10.0**p, 0.9, 0.3, p == 0) for p in range(-3, 3)),
         per_class=tuple(ClassRow(name, 0.9, 0.8, 0.85, 50) for name in names),
         mistakes=(Mistake(file, jpeg(), names[0], names[-1], 0.97),),

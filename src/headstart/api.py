@@ -190,8 +190,10 @@ def learning_curve_of(result: TrainResult) -> LearningCurve | None:
     Example:
         >>> print(learning_curve_of(train("flowers/")).words)             # doctest: +SKIP
     """
+    if (base := result.frozen) is None:
+        raise ValueError("a curve is measured where the result was trained. Received: frozen=None")
     return measure_curve(
-        result.features, result.rows["train"], result.choice.chosen.outputs, head=result.head,
+        base.features, result.rows["train"], base.outputs, head=base.head,
         fold_count=result.recipe.folds, seed=result.recipe.seed, anyway=True,
     )  # fmt: skip
 

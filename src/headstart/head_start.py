@@ -133,6 +133,24 @@ class Gain:
 
 
 @dataclass(frozen=True)
+class Tuned:
+    """The reused network after fine-tuning.
+
+    Attributes:
+        accuracy: on the same pictures as both sides.
+        seconds: of its epochs; `whole` is all that tuning took, trials included.
+    """
+
+    accuracy: Estimate
+    seconds: float
+    whole: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"accuracy": self.accuracy.as_dict(), "seconds": self.seconds, "whole_seconds": self.whole}
+
+
+@dataclass(frozen=True)
 class HeadStart:
     """The head start, measured.
 
@@ -145,6 +163,7 @@ class HeadStart:
         settings: what both were trained with.
         notes: sentences on what was done, that a reader should know.
         classes: how many both tell apart; None where that is not known.
+        tuned: the reused network after fine-tuning, where it was tuned.
     """
 
     reused: Side
@@ -157,6 +176,7 @@ class HeadStart:
     settings: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     classes: int | None = None
+    tuned: Tuned | None = None
 
     @property
     def epochs(self) -> int:
@@ -219,7 +239,9 @@ class HeadStart:
         budget = f"{_count(self.epochs, 'epoch')}, {_count(self.seeds, 'seed')}"
         from_scratch = f"{best.value:.1%} ({_range(best)}) at its best epoch of {budget}"
         fewest = self.fewest
-        if fewest is not None and fewest.pictures < self.pictures:
+        if self.tuned is not None:
+            said = self._after_tuning(self.tuned, from_scratch)
+        elif fewest is not None and fewest.pictures < self.pictures:
             said = (
                 f"With {fewest.pictures:,} pictures the reused network reaches {fewest.accuracy.value:.1%}"
                 f" ({_range(fewest.accuracy)}), which the same network trained from scratch does not reach with all"
@@ -243,6 +265,19 @@ class HeadStart:
                 " is not shown."
             )
         return " ".join([said, *self._unfinished()])
+
+    def _after_tuning(self, tuned: Tuned, from_scratch: str) -> str:
+        frozen, reached = self.asymptote.reused, tuned.accuracy
+        took = sum(sum(run) for run in self.scratch.seconds) / self.seeds
+        said = (
+            f"Left frozen, the reused network reaches {frozen.value:.1%} ({_range(frozen)}); tuned,"
+            f" {reached.value:.1%} ({_range(reached)}), in {tuned.whole:.0f} s. Trained from scratch on the same"
+            f" {self.pictures:,} pictures for {took:.0f} s, the same network reaches {from_scratch}."
+        )
+        best = self.scratch.best(self.n)
+        return (
+            said if reached.minus(best).above else f"{said} The two cannot be told apart, or reuse does not help here."
+        )
 
     def _unfinished(self) -> list[str]:
         """That the end of training from scratch is no asymptote, where its curves say so."""
@@ -290,7 +325,7 @@ class HeadStart:
             "fewest_pictures": self.fewest.pictures if self.fewest else None,
             "pictures": self.pictures, "split": self.split, "n": self.n, "guessing": self.guessing,
             "epochs": self.epochs, "seeds": self.seeds, "classes": self.classes, "settings": dict(self.settings),
-            "notes": list(self.notes),
+            "notes": list(self.notes), "tuned": self.tuned.as_dict() if self.tuned else None,
             "reused": self.reused.as_dict(self.classes), "scratch": self.scratch.as_dict(self.classes),
             "learning_curve": self.curve.as_dict() if self.curve else None,
         }  # fmt: skip

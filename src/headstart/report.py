@@ -77,7 +77,7 @@ def _environment() -> Environment:
 def prepare() -> None:
     """Compile the page's template, for whoever has a moment before the report is due."""
     page = _environment()
-    parts = ("report_charts.html", "report_head_start.html")
+    parts = ("report_charts.html", "report_head_start.html", "report_tuning.html")
     for name in ("report.js", "report.html", "report.css", *parts, "curves.svg"):
         page.get_template(name)
 

@@ -10,6 +10,8 @@ from headstart.findings import Finding
 from headstart.head_start import HeadStart
 
 if TYPE_CHECKING:
+    from headstart.evaluate import Rate as Measured
+    from headstart.finetune import Tuning
     from headstart.learning_curve import LearningCurve
 
 
@@ -204,7 +206,8 @@ class Report:
         reading: what the curves of `history` say.
         name: what this run is called where `others` are drawn with it.
         others: further runs, drawn on the same charts.
-        tuned_from: the epoch (from 1) at which fine-tuning began, where `history` holds both phases.
+        tuning: what fine-tuning did, or why nothing was tuned; `frozen` is the frozen classifier's figure on the
+            pictures of `accuracy`, where a tuned one is reported.
         confusion: rows are the true classes, columns the answers, both in the order of `classes`.
         reliability: how probabilities compare with what was right.
         thumbnails: small JPEGs for files that `findings` name.
@@ -240,7 +243,9 @@ class Report:
     reading: str = ""
     name: str = "this run"
     others: tuple[NamedHistory, ...] = ()
-    tuned_from: int | None = None
+    tuning: Tuning | None = None
+    frozen: Measured | None = None
+    tuned: Measured | None = None
     strengths: tuple[Strength, ...] = ()
     per_class: tuple[ClassRow, ...] = ()
     confusion: tuple[tuple[int, ...], ...] = ()

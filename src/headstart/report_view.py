@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from headstart import report_charts as charts
-from headstart import report_head_start
+from headstart import report_head_start, report_tuning
 from headstart.findings import Finding
 from headstart.report_parts import Choice, Report, Seconds, Snippet
 from headstart.report_words import shown
@@ -149,7 +149,7 @@ def named_runs(histories: Sequence[tuple[str, Mapping[str, Sequence[float]]]]) -
     ]
 
 
-def run_plots(runs: Sequence[Run], mark: int | None = None) -> list[charts.Plot]:
+def run_plots(runs: Sequence[Run]) -> list[charts.Plot]:
     """Accuracy and cross-entropy by epoch, training against validation; a chart without a number is left out."""
     plots = []
     for key, title, rate in (("accuracy", "Accuracy", True), ("loss", "Cross-entropy", False)):
@@ -158,7 +158,7 @@ def run_plots(runs: Sequence[Run], mark: int | None = None) -> list[charts.Plot]
         plots.append(
             charts.plot(
                 title, epochs, lines, x_label="epoch", y_label=f"{title.lower()} (%)" if rate else title.lower(),
-                rate=rate, mark=mark, mark_label="fine-tuning begins",
+                rate=rate,
             )
         )  # fmt: skip
     return [drawn for drawn in plots if drawn]
@@ -171,8 +171,8 @@ def runs_of(report: Report) -> list[Run]:
 
 
 def curves(report: Report) -> list[charts.Plot]:
-    """The charts of `runs_of`, with the epoch at which fine-tuning began."""
-    return run_plots(runs_of(report), report.tuned_from)
+    """The charts of `runs_of`."""
+    return run_plots(runs_of(report))
 
 
 def readings(report: Report) -> list[tuple[str, str]]:
@@ -247,6 +247,7 @@ def view(report: Report) -> dict[str, Any]:
         "guess": guessing(report), "ranked": ranked, "choice_rows": list(zip(drawn, places, strict=True)),
         "choice_axis": axis, "runs": runs_of(report), "curves": curves(report), "readings": readings(report),
         "strengths": strength_curves(report), **report_head_start.view(report.head_start, report.learning_curve),
+        **report_tuning.view(report.tuning, report.frozen, report.tuned),
         "reliable": reliable(report), "pairs": confused(report),
         "classes": classes, "worst": worst, "wrong": max(wrong(report), len(worst)),
         "groups": grouped(report), "slices": slices(report.seconds) if report.seconds else [], "code": code,

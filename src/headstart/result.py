@@ -129,8 +129,11 @@ class TrainResult:
 
     def decided_on(self, split: str) -> bool:
         """Whether the pictures of a split decided anything, so that a figure on them is a little too good."""
-        judged = self.tuning is not None and self.tuning.tried and self.tuning.judged_on == split
-        return judged or (self.decided and split == self.watched)
+        return self.tuned_on(split) or (self.decided and split == self.watched)
+
+    def tuned_on(self, split: str) -> bool:
+        """Whether the pictures of a split decided between the frozen and the tuned network."""
+        return self.tuning is not None and self.tuning.tried and self.tuning.judged_on == split
 
     def images(self) -> dict[str, int]:
         """How many pictures each part had, and how many were skipped."""
@@ -224,7 +227,7 @@ class TrainResult:
 
         losses = f"loss {self.evaluation.loss:.3f}"
         before = f"before training: accuracy {self.before.accuracy}, loss {self.before.loss:.3f}"
-        decided = " (these pictures decided how long the head was trained)"
+        decided = " (these pictures decided something, so the figure is a little too good)"
         others = [
             f"accuracy {other.accuracy}{decided if self.decided_on(other.accuracy.split) else ''}"
             for other in self.others

@@ -31,7 +31,8 @@ import numpy as np
 from headstart import heads, images, learning_curve, sealed, views, watching
 from headstart.errors import InputError, MissingExtraError, PhotosError, PictureError
 from headstart.evaluate import score
-from headstart.head_start import HeadStart, Side
+from headstart.estimates import Estimate
+from headstart.head_start import HeadStart, Side, Tuned
 from headstart.heads import apply, dense
 from headstart.progress import Progress, silent
 from headstart.trunk import spec
@@ -96,13 +97,11 @@ def compare_scratch(
     check(epochs, seconds, seeds)
     run = _Run(result)
     planned = epochs or (MOST_EPOCHS if seconds is not None else len((result.history or {}).get("loss", ())) or EPOCHS)
-    sealed.opening(
-        result.dataset, run.watched, result.head.layers, result.choice.chosen.outputs, command="compare-scratch"
-    )
+    sealed.opening(result.dataset, run.watched, run.frozen.head.layers, run.frozen.outputs, command="compare-scratch")
     found = _from_scratch(run, planned, seconds, seeds=seeds, progress=progress)
     done = len(found[0]["seconds"])
     curve = learning_curve.measure(
-        result.features, run.rows, result.choice.chosen.outputs, head=result.head, fold_count=result.recipe.folds,
+        run.frozen.features, run.rows, run.frozen.outputs, head=run.frozen.head, fold_count=result.recipe.folds,
         seed=result.recipe.seed, watch=(run.split, run.watched), anyway=True,
     )  # fmt: skip
     labels = result.dataset.labels[run.watched]
@@ -110,7 +109,7 @@ def compare_scratch(
         reused=_reused(run, done, seeds=seeds), scratch=_side(found), pictures=len(run.rows), split=run.split,
         n=len(labels), guessing=float(np.bincount(labels).max() / len(labels)), curve=curve,
         settings={"scratch": found[0]["settings"], "reused": run.head_settings(done), "augment": result.recipe.augment},
-        notes=tuple(_notes(result, seeds)), classes=run.classes,
+        notes=tuple(_notes(run, seeds)), classes=run.classes, tuned=_tuned(run),
     )  # fmt: skip
     return replace(result, head_start=start)
 
@@ -119,7 +118,9 @@ class _Run:
     """What both sides are given."""
 
     def __init__(self, result: TrainResult) -> None:
-        self.result = result
+        if result.frozen is None:
+            raise ValueError("a result is compared where it was trained. Received: frozen=None")
+        self.result, self.frozen = result, result.frozen
         self.rows = result.rows["train"]
         split = watching.split_to_watch(result.dataset, decides=False)
         if split is None or split not in result.rows:
@@ -147,14 +148,14 @@ class _Run:
 
 def _reused(run: _Run, epochs: int, *, seeds: int) -> Side:
     """The head trained by epochs on the features that there are, once a seed."""
-    result, outputs = run.result, run.result.choice.chosen.outputs
+    result, features, outputs = run.result, run.frozen.features, run.frozen.outputs
     data = views.head_data(
-        result.features, outputs, run.rows, folds=np.zeros(len(run.rows), int), recipe=result.recipe, by_epochs=True,
+        features, outputs, run.rows, folds=np.zeros(len(run.rows), int), recipe=result.recipe, by_epochs=True,
         watch=run.watched,
     )  # fmt: skip
     options, dataset = run.head_settings(epochs), result.dataset
     width, labels = sum(output.dimensions for output in outputs), dataset.labels[run.watched]
-    seen = result.features.matrix(run.watched, outputs)
+    seen = features.matrix(run.watched, outputs)
     before, fitted = [], []
     for seed in _seeds(result, seeds):
         untrained = dense.untrained(width, run.classes, options=options, seed=seed)
@@ -164,7 +165,7 @@ def _reused(run: _Run, epochs: int, *, seeds: int) -> Side:
     return Side(
         before=tuple(before), accuracy=_table(histories, "val_accuracy"), loss=_table(histories, "val_loss"),
         training_loss=_table(histories, "loss"), seconds=tuple(tuple(head.epoch_seconds) for head in fitted),
-        ready=result.features.seconds,
+        ready=features.seconds,
     )  # fmt: skip
 
 
@@ -198,7 +199,7 @@ def _from_scratch(
             tell = _telling(progress, f"{_STAGE}, {number + 1} of {seeds}" if seeds > 1 else _STAGE)
             found.append(worker.call(
                 "scratch_training:train", progress=tell, folder=folder, spec=wanted.for_worker(),
-                outputs=[[output.layer, output.pooling] for output in result.choice.chosen.outputs], head=shape,
+                outputs=[[output.layer, output.pooling] for output in result.classifier.outputs], head=shape,
                 seed=seed, epochs=len(found[0]["seconds"]) if found else epochs,
                 seconds=seconds / seeds if seconds is not None and not found else None,
                 batch_size=int(settings["batch_size"]), steps=settings["steps_per_epoch"], augment=run.augment(),
@@ -263,8 +264,18 @@ def _threads() -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _notes(result: TrainResult, seeds: int) -> list[str]:
-    said = []
+def _tuned(run: _Run) -> Tuned | None:
+    """The tuned network on the same pictures, where it was kept."""
+    result = run.result
+    if not result.fine_tuned or result.tuning is None:
+        return None
+    answers = result.classifier.probabilities(result.features, run.watched)
+    found = score(answers, result.dataset.labels[run.watched], result.dataset.classes, split=run.split).accuracy
+    return Tuned(Estimate(found.value, found.low, found.high), sum(result.tuning.seconds), result.tuning.took)
+
+
+def _notes(run: _Run, seeds: int) -> list[str]:
+    said, result, features = [], run.result, run.frozen.features
     if not heads.find(result.recipe.head).BY_EPOCHS:
         said.append(
             f"The classifier's {result.head.name} head is not trained by epochs. For this comparison a softmax of the"
@@ -274,10 +285,10 @@ def _notes(result: TrainResult, seeds: int) -> list[str]:
         said.append("There is one seed, so the intervals are those of the pictures alone.")
     if result.recipe.weights == "random":
         said.append("The reused network has random weights too: nothing was learnt before.")
-    if result.features.hits:
-        looks = result.features.hits + result.features.misses
+    if features.hits:
+        looks = features.hits + features.misses
         said.append(
-            f"{result.features.hits:,} of {looks:,} features were found computed by earlier runs, so the seconds of the"
+            f"{features.hits:,} of {looks:,} features were found computed by earlier runs, so the seconds of the"
             " reused network are fewer than they would be for new pictures."
         )
     return said

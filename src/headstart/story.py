@@ -42,6 +42,10 @@ def tell(result: TrainResult, *, name: str = "", others: Mapping[str, TrainResul
         ),
         cut=recipe.cut,
         pooling=recipe.pooling,
+        fine_tuned=result.fine_tuned,
+        tuning=result.tuning,
+        frozen=result.frozen_evaluation.accuracy if result.frozen_evaluation else None,
+        tuned=evaluation.accuracy if result.fine_tuned else None,
         head=result.head.name,
         loss=evaluation.loss,
         before_training=report.Start(result.before.accuracy.value, result.before.loss),
@@ -72,7 +76,7 @@ def tell(result: TrainResult, *, name: str = "", others: Mapping[str, TrainResul
             **{name: result.seconds.get(name, 0.0) for name in ("features", "head", "fine_tune", "total")}
         ),
         cache=report.Cache(result.features.hits, result.features.misses),
-        notes=(*result.notes, *_on_watching(result)),
+        notes=(*result.notes, *_on_tuning(result), *_on_watching(result)),
         views=_views(result),
         views_words=(
             f"One training picture as it is, and {VIEWS} views of it:"
@@ -94,7 +98,8 @@ def tell(result: TrainResult, *, name: str = "", others: Mapping[str, TrainResul
 def _use(result: TrainResult, split: str, unused: str) -> str:
     """What the pictures of a split were used for."""
     if result.decided_on(split):
-        return "these pictures decided how long the head was trained, so the figure is a little too good"
+        what = "whether the tuned network is kept" if result.tuned_on(split) else "how long the head was trained"
+        return f"these pictures decided {what}, so the figure is a little too good"
     return unused
 
 
@@ -137,6 +142,11 @@ def _cost(row: Row, ranking: Ranking) -> str:
 
 def _reading(result: TrainResult) -> str:
     return result.reading.words if result.reading else ""
+
+
+def _on_tuning(result: TrainResult) -> tuple[str, ...]:
+    """What came of fine-tuning, where the page has no section about it."""
+    return (result.tuning.words,) if result.tuning is not None and not result.tuning.tried else ()
 
 
 def _on_watching(result: TrainResult) -> tuple[str, ...]:

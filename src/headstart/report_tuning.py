@@ -1,0 +1,70 @@
+"""What fine-tuning did, as the report draws it: frozen against tuned, by epoch, what was tried, the rate finder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from headstart import report_charts as charts
+
+if TYPE_CHECKING:  # the page is made without numpy
+    from headstart.evaluate import Rate
+    from headstart.finetune import Tuning
+
+
+def view(tuning: Tuning | None, frozen: Rate | None, tuned: Rate | None) -> dict[str, Any]:
+    """What the template needs, by the names that it uses.
+
+    Args:
+        frozen, tuned: both classifiers on the pictures that decided nothing; None where only one of them is there.
+    """
+    if tuning is None:
+        return {"tuning_plots": [], "tuning_rows": [], "tuning_axis": ()}
+    pairs: list[tuple[str, str, Rate]] = []
+    if frozen is not None and tuned is not None:
+        pairs += [("left frozen", "decided nothing", frozen), ("tuned", "decided nothing", tuned)]
+    if tuning.frozen is not None and tuning.tuned is not None:
+        pairs += [("left frozen", "judged", tuning.frozen.accuracy), ("tuned", "judged", tuning.tuned.accuracy)]
+    places, axis = charts.intervals([(rate.value, rate.low, rate.high) for _, _, rate in pairs])
+    return {
+        "tuning_plots": [*by_epoch(tuning), *rates(tuning.rates)],
+        "tuning_rows": list(zip(pairs, places, strict=True)), "tuning_axis": axis,
+    }  # fmt: skip
+
+
+def by_epoch(tuning: Tuning) -> list[charts.Plot]:
+    """Accuracy and loss by epoch, in training and on the judging pictures, with the frozen network as a line."""
+    history, drawn = tuning.history, []
+    epochs = list(range(1, len(history.get("loss", ())) + 1))
+    for key, title, rate in (("accuracy", "Accuracy", True), ("loss", "Loss", False)):
+        if key not in history:
+            continue
+        curves = [
+            charts.Curve("training, through views", history[key], 2, "6 3"),
+            charts.Curve("judging pictures", history[f"val_{key}"], 1),
+        ]
+        if rate and tuning.frozen is not None:
+            level = [tuning.frozen.accuracy.value] * len(epochs)
+            curves.append(charts.Curve("judging pictures, frozen", level, 3, "2 4"))
+        drawn.append(charts.plot(
+            title, epochs, curves, x_label="epoch of tuning", y_label=f"{title.lower()} (%)" if rate else "nats",
+            rate=rate,
+        ))  # fmt: skip
+    return [plot for plot in drawn if plot]
+
+
+def rates(found: dict[str, Any] | None) -> list[charts.Plot]:
+    """The rate finder: loss by learning rate, and the rate that was taken."""
+    if not found or not _finite(found["losses"]):
+        return []
+    line = charts.Curve("training loss", found["losses"])
+    drawn = charts.plot(
+        "Loss as the learning rate rises", found["rates"], [line], x_label="learning rate", y_label="loss", rate=False,
+        log=True, mark=found["found"], mark_label="taken",
+    )  # fmt: skip
+    return [drawn] if drawn else []
+
+
+def _finite(values: Sequence[float]) -> bool:
+    return any(math.isfinite(value) for value in values)
