@@ -71,7 +71,7 @@ class Decisions(TypedDict, total=False):
 def train(
     photos: Photos, recipe: Recipe | None = None, *, output: str | os.PathLike[str] | None = None,
     report: str | os.PathLike[str] | None = None, progress: Stages = silent, callbacks: Sequence[Any] = (),
-    strict: bool = False, **decisions: Unpack[Decisions],
+    strict: bool = False, log: str | Sequence[str] = (), **decisions: Unpack[Decisions],
 ) -> TrainResult:  # fmt: skip
     """Train a classifier on pictures and measure it on pictures that no choice has seen.
 
@@ -84,6 +84,8 @@ def train(
         callbacks: Keras callbacks that watch the head's training, for heads trained by epochs: objects, or mappings
             such as `{"EarlyStopping": {"patience": 3}}`, which the recipe keeps.
         strict: refuse pictures in which anything is found that `audit` would tell of; nothing is written then.
+        log: loggers that the run is written down by: `"tensorboard"`, `"mlflow"`, or with a place,
+            `"tensorboard=runs"`, `"mlflow=http://HOST:5000"`.
         decisions: fields of the recipe to decide otherwise, such as `source="mobilenetv2"` or `seed=1`.
 
     Raises:
@@ -101,13 +103,16 @@ def train(
         recipe = replace(recipe or Recipe(), callbacks=(*(recipe or Recipe()).callbacks, *named))
     if decisions:
         recipe = Recipe.from_dict({**(recipe or Recipe()).as_dict(), **decisions})
-    return run(photos, recipe, output=output, report=report, progress=progress, callbacks=objects, strict=strict)
+    return run(
+        photos, recipe, output=output, report=report, progress=progress, callbacks=objects, strict=strict, log=log
+    )
 
 
 def finetune(
     model: Classifier | TrainResult | str | os.PathLike[str], photos: Photos, *, fine_tune: str = AUTO,
     options: Mapping[str, Any] | None = None, output: str | os.PathLike[str] | None = None,
-    report: str | os.PathLike[str] | None = None, progress: Stages = silent, **decisions: Any,
+    report: str | os.PathLike[str] | None = None, progress: Stages = silent, log: str | Sequence[str] = (),
+    **decisions: Any,
 ) -> TrainResult:  # fmt: skip
     """Tune the network of a classifier on pictures; the tuned one is kept only where it is better by more than noise.
 
@@ -121,7 +126,7 @@ def finetune(
             tuned.
         options: how it is tuned, over what suits the pictures: fields of `headstart.tuning_rules.Settings`, such as
             `epochs`, `batch_norm` or `budget` (seconds).
-        output, report, progress: as `train` has them.
+        output, report, progress, log: as `train` has them.
         decisions: fields of the recipe to decide otherwise.
 
     Returns:
@@ -142,7 +147,7 @@ def finetune(
         recipe = recipe_files.find(model).recipe
     base = {**recipe.as_dict(), "fine_tune_options": {}, **decisions, "fine_tune": fine_tune}
     base["fine_tune_options"] = {**base["fine_tune_options"], **(options or {})}
-    return run(photos, Recipe.from_dict(base), output=output, report=report, progress=progress)
+    return run(photos, Recipe.from_dict(base), output=output, report=report, progress=progress, log=log)
 
 
 def compare_scratch(

@@ -18,6 +18,7 @@ PARTS = {
     "blanks": r"[0-9a-f]{64}\.keras",
     "archives": r"[0-9a-f]{64}",
     "tuning": r"[0-9a-f]{64}",
+    "logbooks": r"[0-9a-f]{64}\.json",
     "downloads": r"[0-9a-f]{16}|cats_and_dogs_filtered\.zip(\.\w+)*",
 }
 """Folders, and what headstart calls its entries: `HEADSTART_CACHE` may name a folder that holds other things too."""
@@ -49,7 +50,7 @@ def prune(limit: int | None = None) -> dict[str, int]:
     with Store() as store:
         rows = store.prune(limit, spare=0.0 if limit is not None else 600.0)
     folders, oldest = 0, time.time() - UNUSED_DAYS * 86_400
-    for name in ("trunks", "blanks", "tuning"):
+    for name in ("trunks", "blanks", "tuning", "logbooks"):
         for entry in _entries(name):
             if entry.stat().st_mtime < oldest:
                 _remove(entry)

@@ -28,6 +28,7 @@ from headstart.callback_arguments import choose
 from headstart.errors import InputError
 from headstart.heads import Layer, Watcher
 from headstart.keras_callbacks import Bridge, Start, read_layers, write_layers
+from headstart.logbook import Logbook
 from headstart.recipe import Recipe
 from headstart.worker import Worker, building_backend
 
@@ -41,12 +42,13 @@ _OF_BATCHES = (
 
 
 @contextmanager
-def watch(recipe: Recipe, given: Sequence[Any], blank: Path) -> Iterator[Watcher]:
-    """The callbacks of a recipe and Keras objects beside them, as one watcher.
+def watch(recipe: Recipe, given: Sequence[Any], blank: Path, log: Logbook | None = None) -> Iterator[Watcher]:
+    """The callbacks of a recipe, loggers, and Keras objects beside them, as one watcher.
 
     Args:
         given: Keras callbacks, told after those of the recipe.
         blank: the classifier's model with any weights in its head.
+        log: loggers of the run.
 
     Raises:
         InputError: a callback fails; RecipeError where the recipe names it.
@@ -56,11 +58,14 @@ def watch(recipe: Recipe, given: Sequence[Any], blank: Path) -> Iterator[Watcher
     start = Start(str(blank), settings["optimizer"], float(settings["momentum"]))
     sides: list[_Side] = []
     with ExitStack() as stack:
-        if recipe.callbacks:
-            tensorboard = any("TensorBoard" in each for each in recipe.callbacks)
+        logged = log is not None and log.path is not None
+        if recipe.callbacks or logged:
+            tensorboard = any("TensorBoard" in each for each in recipe.callbacks) or (
+                log is not None and log.on_tensorflow
+            )
             worker = stack.enter_context(Worker("tensorflow" if tensorboard else building_backend()))
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="headstart-", ignore_cleanup_errors=True))
-            sides.append(_There(recipe.callbacks, worker, Path(folder)))
+            sides.append(_There(recipe.callbacks, worker, Path(folder), log if logged else None))
         if given:
             sides.append(_Here(given))
         yield _All(start, sides)
@@ -163,8 +168,10 @@ def _looks(callback: Any) -> bool:
 class _There:
     """Callbacks that a recipe names, in a worker. Weights go through a file, and back."""
 
-    def __init__(self, callbacks: Sequence[Mapping[str, Any]], worker: Worker, folder: Path) -> None:
-        self._callbacks, self._worker = [dict(each) for each in callbacks], worker
+    def __init__(
+        self, callbacks: Sequence[Mapping[str, Any]], worker: Worker, folder: Path, log: Logbook | None = None
+    ) -> None:
+        self._callbacks, self._worker, self._log = [dict(each) for each in callbacks], worker, log
         self._weights, self._restored = folder / "weights.npz", folder / "restored.npz"
         named = [(name, given) for each in callbacks for name, given in each.items()]
         self._looks = any(callback_arguments.looks(name, given) for name, given in named)
@@ -173,7 +180,8 @@ class _There:
 
     def begin(self, start: Start, layers: Callable[[], Sequence[Layer]]) -> None:
         """Not waited for: the worker gets ready while the first epoch runs."""
-        self._submit("begin", start=asdict(start), callbacks=self._callbacks, weights=self._written(layers))
+        book = self._log.path if self._log is not None else None
+        self._submit("begin", start=asdict(start), callbacks=self._callbacks, weights=self._written(layers), book=book)
 
     def epoch_begin(self, epoch: int, rate: float) -> float:
         if not self._steers_early:
@@ -207,11 +215,15 @@ class _There:
         return str(self._weights)
 
     def _submit(self, job: str, **arguments: Any) -> None:
-        self._waiting.append(self._worker.submit(f"keras_callbacks:{job}", **arguments))
+        self._waiting.append(self._worker.submit(f"keras_callbacks:{job}", progress=self._hear, **arguments))
 
     def _call(self, job: str, **arguments: Any) -> Any:
         self._wait()
-        return self._worker.call(f"keras_callbacks:{job}", **arguments)
+        return self._worker.call(f"keras_callbacks:{job}", progress=self._hear, **arguments)
+
+    def _hear(self, facts: dict[str, Any]) -> None:
+        if self._log is not None:
+            self._log.hear(facts)
 
     def _wait(self) -> None:
         while self._waiting:

@@ -26,6 +26,7 @@ from headstart.features import Features, extract
 from headstart.few import few
 from headstart.files import cache_folder, json_digest
 from headstart.heads import Head, HeadData, Layer, apply
+from headstart.logbook import Logbook
 from headstart.progress import Progress, notice, silent
 from headstart.recipe import Recipe
 from headstart.store import Store
@@ -235,12 +236,15 @@ def outlook(frozen: Frozen) -> Worth:
     return tuning_rules.worth(len(judge), _error(frozen.head, labels[frozen.rows]), few=scarce)
 
 
-def tune(frozen: Frozen, recipe: Recipe, store: Store, *, progress: Progress = silent) -> tuple[Tuning, Tuned | None]:
+def tune(
+    frozen: Frozen, recipe: Recipe, store: Store, *, progress: Progress = silent, log: Logbook | None = None
+) -> tuple[Tuning, Tuned | None]:
     """Tune a frozen classifier, and say whether that made it better.
 
     Args:
         recipe: `fine_tune` says how far down: `auto`, `full`, `blocks=N`, or the name of a layer above which all is
             tuned; `fine_tune_options` are laid over `tuning_rules.settings_for`.
+        log: loggers that are told of each epoch.
 
     Returns:
         The evidence, and the tuned network where it is kept.
@@ -260,7 +264,7 @@ def tune(frozen: Frozen, recipe: Recipe, store: Store, *, progress: Progress = s
         notice(progress, f"fine-tuning: {promise.why}; trying what tuning gains")
     elif importlib.util.find_spec("tensorflow") is None:
         raise MissingExtraError("fine-tuning", "cpu")
-    run = _Run(frozen, recipe, store, progress, start)
+    run = _Run(frozen, recipe, store, progress, start, log)
     try:
         with lazy("tensorflow") as worker:
             worker.start()
@@ -285,7 +289,10 @@ def _error(head: Head, labels: np.ndarray) -> float:
 class _Run:
     """One call of `tune`."""
 
-    def __init__(self, frozen: Frozen, recipe: Recipe, store: Store, progress: Progress, start: float) -> None:
+    def __init__(
+        self, frozen: Frozen, recipe: Recipe, store: Store, progress: Progress, start: float, log: Logbook | None = None
+    ) -> None:
+        self.book = log.path if log is not None else None
         self.frozen, self.recipe, self.store, self.progress, self.start = frozen, recipe, store, progress, start
         self.dataset = frozen.features.dataset
         self.labels = self.dataset.labels
@@ -464,7 +471,7 @@ class _Run:
         if finished is not None:
             return finished
         spent = time.perf_counter() - self.start
-        told = self._call(worker, "tuning:tune", job, _JOB, target=str(job.target), spent=spent)
+        told = self._call(worker, "tuning:tune", job, _JOB, target=str(job.target), spent=spent, book=self.book)
         if told["stopped"]:
             raise KeyboardInterrupt(_KEPT)
         if told["epochs"]:
@@ -641,6 +648,8 @@ def _told(progress: Progress, stage: str, facts: dict[str, Any]) -> None:
             f" (of {facts['wanted']} that would suit it; the budget allows no more)" if epochs < facts["wanted"] else ""
         )
         notice(progress, f"{stage}: {epochs} epochs of about {each:,.0f} s, {_span(epochs * each)} in all{fewer}")
+    elif "notice" in facts:
+        notice(progress, str(facts["notice"]))
     elif "batch" in facts:
         notice(progress, f"{stage}: memory is short, so a batch is run {facts['batch']} pictures at a time")
     elif "unsaved" in facts:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from headstart import journal
 from headstart.callback_arguments import schedule
 from headstart.errors import EngineError, HeadstartError, InputError, RecipeError
 from headstart.heads import Layer
@@ -174,15 +175,18 @@ def _watched(start: Start) -> Any:
 _running: dict[str, Bridge] = {}
 
 
-def begin(start: dict[str, Any], callbacks: list[dict[str, Any]], weights: str | None) -> None:
+def begin(start: dict[str, Any], callbacks: list[dict[str, Any]], weights: str | None, book: str | None = None) -> None:
     """Make the callbacks that a recipe names and tell them that training begins.
 
     Args:
         start: the fields of a `Start`.
         callbacks: as the recipe has them.
         weights: a file of the head's arrays, or None where no callback looks at them.
+        book: of the loggers that are told too, after them.
     """
     made = [_made(name, given) for each in callbacks for name, given in each.items()]
+    if book is not None:
+        made.append(journal.watcher(journal.Journal(book, "head"), int(start["epochs"])))
     _running["bridge"] = Bridge(Start(**start), made, RecipeError)
     _running["bridge"].begin(read_layers(weights))
 

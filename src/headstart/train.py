@@ -21,6 +21,8 @@ from headstart import (
     few,
     heads,
     learning_curve,
+    logged_result,
+    loggers,
     rejection,
     sealed,
     second_look,
@@ -39,6 +41,7 @@ from headstart.features import Features, extract
 from headstart.files import why_not_writable
 from headstart.findings import refuse
 from headstart.finetune import Frozen, for_far_pictures, named, tune
+from headstart.logbook import Logbook
 from headstart.looks import Looks
 from headstart.progress import Progress, silent
 from headstart.ranker import before_training
@@ -53,7 +56,7 @@ def train(
     photos: str | os.PathLike[str] | Dataset, recipe: Recipe | None = None, *,
     output: str | os.PathLike[str] | None = None,
     report: str | os.PathLike[str] | None = None, progress: Progress = silent, callbacks: Sequence[Any] = (),
-    strict: bool = False,
+    strict: bool = False, log: str | Sequence[str] = (),
 ) -> TrainResult:  # fmt: skip
     """Train a classifier on pictures: one pass of a frozen network, choices by cross-validation, tuning where it pays,
     one honest figure.
@@ -66,6 +69,7 @@ def train(
         progress: called with (stage, done, total) as work goes on.
         callbacks: Keras callbacks that watch the head's training, beside those that the recipe names.
         strict: refuse pictures in which anything is found that `headstart check` would tell of; nothing is written.
+        log: loggers that the run is written down by, as `tensorboard` or `mlflow=URI` (see `loggers`).
 
     Raises:
         PhotosError: the pictures cannot be used; SourceError: the source, cut or weights cannot; RecipeError: what the
@@ -84,6 +88,7 @@ def train(
         raise InputError(f"the model and the report would both be written to {target}; give the report another name")
     views.check(recipe, heads.find(recipe.head).BY_EPOCHS)
     watching.check(recipe, callbacks, by_epochs=heads.find(recipe.head).BY_EPOCHS)
+    wanted_logs = loggers.asked(log, target)
     ranked, pooling = None, None if recipe.pooling == AUTO else recipe.pooling
     if recipe.source == AUTO:
         photos = photos if isinstance(photos, Dataset) else Dataset.open(photos)
@@ -108,6 +113,10 @@ def train(
         if strict:  # before the long part
             _refuse_faults(dataset, looks)
         decides = head_module.chooses(recipe.head_options) or watching.chooses(recipe, callbacks)
+        book = Logbook(
+            wanted_logs, name=target.stem if target is not None else "headstart", progress=progress,
+            key={"recipe": recipe.as_dict(), "data": dataset.digest, "model": str(target and target.absolute())},
+        )  # fmt: skip
         watched = watching.split_to_watch(dataset, decides) if head_module.BY_EPOCHS else None
         features = extract(
             dataset, pending, store, views=views.looks(
@@ -138,7 +147,7 @@ def train(
             watch=rows[watched] if watched is not None else None,
             progress=lambda done, total: progress("features", done, total),
         )  # fmt: skip
-        with watching.watcher(recipe, callbacks, blank) as watcher:
+        with watching.watcher(recipe, callbacks, blank, book) as watcher:
             head = head_module.fit(
                 data, options=recipe.head_options, watcher=watcher,
                 progress=lambda facts: progress("training the head", int(facts["epoch"]), facts.get("epochs")),
@@ -152,7 +161,7 @@ def train(
             far=for_far_pictures(features) if recipe.cut == recipe.pooling == AUTO else (),
         )  # fmt: skip
         head_seconds = time.perf_counter() - head_start - (features.seconds - first_pass)  # views that epochs asked for
-        tuning, tuned = tune(frozen, recipe, store, progress=progress)
+        tuning, tuned = tune(frozen, recipe, store, progress=progress, log=book)
         if tuned is not None:
             features, outputs, wanted = tuned.features, tuned.outputs, tuned.spec
             head, seen = tuned.head(frozen), features.matrix(train_rows, outputs)
@@ -228,7 +237,9 @@ def train(
     result = replace(result, seconds={**result.seconds, "total": time.perf_counter() - start})
     if report is not None:
         result = result.write_report(report)
-    return replace(result, seconds={**result.seconds, "total": time.perf_counter() - start})
+    result = replace(result, seconds={**result.seconds, "total": time.perf_counter() - start})
+    book.finish(lambda: logged_result.outcome(result), logged_result.histories(result))
+    return result
 
 
 def _strictly(photos: Dataset, recipe: Recipe, progress: Progress) -> Dataset:

@@ -21,6 +21,7 @@ import numpy as np
 from headstart import checkpoints, heads
 from headstart.files import atomic_path
 from headstart.heads import HeadData
+from headstart.journal import Journal
 from headstart.sources import _blocks
 from headstart.sources import find as find_source
 from headstart.tuned_graph import TunedGraph, built
@@ -53,7 +54,7 @@ def boundaries(spec: dict[str, Any], cuts: list[str], most: int) -> list[dict[st
 def tune(
     folder: str, spec: dict[str, Any], outputs: list[list[str]], *, boundary: str | None, head: dict[str, Any],
     settings: dict[str, Any], seed: int, augment: dict[str, Any] | None, target: str | None = None,
-    steps: int | None = None, spent: float = 0.0, parts: int = 1,
+    steps: int | None = None, spent: float = 0.0, parts: int = 1, book: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train, keep the best epoch's weights, and leave the tuned network without its head at `target`.
 
@@ -70,6 +71,7 @@ def tune(
         steps: steps of a trial; None for whole epochs.
         spent: seconds of the budget that are gone.
         parts: that a batch is divided into from the start, where it is known that all of it does not fit into memory.
+        book: of the loggers that are told of each epoch.
 
     Returns:
         `before` and `after` (metric and loss on the judged), `history`, `seconds` of each epoch, `best` (its number
@@ -91,7 +93,7 @@ def tune(
     with np.load(place / "head.npz", allow_pickle=False) as stored:
         graph.set_head([(stored[f"{number}_0"], stored[f"{number}_1"]) for number in range(len(graph.dense))])
     training = _Training(graph, chosen, material=Material.open(place, augment), head=head, seed=seed, parts=parts)
-    found = training.trial(steps) if target is None or steps else training.run(place, spent)
+    found = training.trial(steps) if target is None or steps else training.run(place, spent, book)
     if target is not None and not found["stopped"] and found["epochs"]:
         numbers: dict[str, Any] = {
             f"{number}_{index}": np.asarray(value)
@@ -169,7 +171,7 @@ class _Training:
             "step_seconds": float(np.median(taken[1:] or taken)), "seconds": [time.perf_counter() - start],
         }  # fmt: skip
 
-    def run(self, folder: Path, spent: float) -> dict[str, Any]:
+    def run(self, folder: Path, spent: float, book: str | None = None) -> dict[str, Any]:
         """Whole epochs."""
         names = (self.metric, "loss", f"val_{self.metric}", "val_loss")
         history: dict[str, list[float]] = {name: [] for name in names}
@@ -193,6 +195,7 @@ class _Training:
             kept = self._restore(found.arrays)
         stopped, step, epochs = False, begun, int(facts["epochs"])
         total = epochs * self._steps_an_epoch
+        log = self._logging(book, epochs, history)
         self._saved = time.perf_counter()
         for epoch in range(begun // self._steps_an_epoch, epochs):
             if facts["since"] >= self.settings.patience or stopped:
@@ -229,6 +232,8 @@ class _Training:
             facts["sums"], facts["partly"] = [0.0, 0.0], 0.0
             self._save(folder, step, {**facts, "history": history}, kept)
             report_progress(done=step, total=total, epoch=epoch + 1, epochs=epochs, metric=value, loss=loss)
+            log.tell(self._epochs(history, total))
+        log.end()
         for variable, array in zip(self.graph.model.variables, kept, strict=True):
             variable.assign(array)
         if not stopped and facts["best"][1] >= 0:
@@ -470,6 +475,26 @@ class _Training:
             return activation(self.graph.logits(x, training=False))
 
         return answer
+
+    def _logging(self, book: str | None, epochs: int, history: dict[str, list[float]]) -> Journal:
+        """The loggers, told of the epochs that there were before. The model's optimizer is for them to look at."""
+        import keras
+
+        journal = Journal(book, "tuning")
+        if book is not None:
+            self.graph.model.optimizer = keras.optimizers.Adam(self.settings.learning_rate)
+            journal.begin(self.graph.model, epochs=epochs)
+            journal.tell(self._epochs(history, epochs * self._steps_an_epoch))
+        return journal
+
+    def _epochs(self, history: dict[str, list[float]], total: int) -> list[dict[str, float]]:
+        """What Keras's callbacks are told of each epoch; the rate is that of its last step."""
+        rows = [dict(zip(history, values, strict=True)) for values in zip(*history.values(), strict=True)]
+        peak, warmup, each = self.settings.learning_rate, self.settings.warmup, self._steps_an_epoch
+        return [
+            {**row, "learning_rate": rate((number + 1) * each - 1, total, peak=peak, warmup=warmup)}
+            for number, row in enumerate(rows)
+        ]
 
     def _averaged(self) -> _Swapped:
         return _Swapped(self.graph.model.variables, self._shadow)

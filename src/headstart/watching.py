@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from headstart import callbacks as keras_callbacks
+from headstart import heads
 from headstart.dataset import Dataset
 from headstart.errors import RecipeError
 from headstart.heads import Watcher
+from headstart.logbook import Logbook
 from headstart.recipe import Recipe
 from headstart.splitting import final_split
 
@@ -47,10 +49,13 @@ def check(recipe: Recipe, given: Sequence[Any], *, by_epochs: bool) -> None:
 
 
 @contextmanager
-def watcher(recipe: Recipe, given: Sequence[Any], blank: Future[Path]) -> Iterator[Watcher | None]:
-    """The callbacks of a run as one watcher; None where there are none."""
-    if not recipe.callbacks and not given:
+def watcher(
+    recipe: Recipe, given: Sequence[Any], blank: Future[Path], log: Logbook | None = None
+) -> Iterator[Watcher | None]:
+    """The callbacks and loggers of a run as one watcher; None where there are none, or no epochs."""
+    logged = log is not None and log.path is not None and heads.find(recipe.head).BY_EPOCHS
+    if not recipe.callbacks and not given and not logged:
         yield None
         return
-    with keras_callbacks.watch(recipe, given, blank.result()) as found:
+    with keras_callbacks.watch(recipe, given, blank.result(), log if logged else None) as found:
         yield found

@@ -65,6 +65,10 @@ no_report_option = click.option("--no-report", is_flag=True, help="Write no page
 seed_option = click.option("--seed", type=int, help="Decides splits, folds and initial weights.  [default: 0]")
 
 
+log_option = click.option(
+    "--log", metavar="NAME[=PLACE]", multiple=True,
+    help="Write the run down for tensorboard[=FOLDER] or mlflow[=URI].  [default: logs/ beside the model; MLflow's own]",
+)  # fmt: skip
 strict_option = click.option(
     "--strict", is_flag=True, help="End with status 2 where anything at all is found in the pictures."
 )

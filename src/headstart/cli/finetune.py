@@ -19,6 +19,7 @@ headstart finetune flowers.keras flowers/ -o tuned.keras --fine-tune blocks=3
 headstart finetune flowers.keras flowers/ -o tuned.keras --fine-tune full --budget 600
 headstart finetune flowers.keras flowers/ -o tuned.keras --option batch_norm=adapt --option learning_rate=3e-4
 headstart finetune mobilenetv2-average photos/ -o tuned.keras
+headstart finetune flowers.keras flowers/ -o tuned.keras --log tensorboard
 
 The first argument is a classifier that headstart has trained, or a recipe: it says which network, cut and head. The
 head is fitted first and the network is tuned from there; what is cached of an earlier run is used. A tuning that was
@@ -45,14 +46,17 @@ broken off, by Ctrl-C or a power cut, goes on where it was when the same command
 @_common.report_option
 @_common.no_report_option
 @_common.seed_option
+@_common.log_option
 @_common.as_json
 def command(
     model: str, photos: str, output: Path, options: tuple[str, ...], find_rate: bool, report: Path | None,
-    no_report: bool, as_json: bool, fine_tune: str | None, **given: Any,
+    no_report: bool, as_json: bool, fine_tune: str | None, log: tuple[str, ...], **given: Any,
 ) -> None:  # fmt: skip
+    from headstart import loggers
     from headstart.api import finetune
     from headstart.classifier import check_target
 
+    loggers.asked(log, output)
     check_target(output)
     told = _options(options)
     if find_rate:
@@ -65,7 +69,7 @@ def command(
         dataset = _common.open_dataset(photos, show)
         result = finetune(
             model, dataset, fine_tune=fine_tune or "auto", output=output, report=page, progress=show, options=told,
-            **more,
+            log=log, **more,
         )  # fmt: skip
     tell(result, as_json=as_json)
 

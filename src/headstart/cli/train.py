@@ -26,6 +26,7 @@ headstart train flowers/ -o flowers.keras --fine-tune blocks=3 --budget 120
 headstart train flowers/ -o flowers.keras --fine-tune off
 headstart train flowers/ -o flowers.keras --recipe mine.yaml --epochs 5
 headstart train flowers/ -o flowers.keras --compare-scratch --scratch-epochs 5
+headstart train flowers/ -o flowers.keras --log tensorboard --log mlflow=http://localhost:5000
 
 Where it can pay, the network is tuned too, and kept only where that is better by more than noise; --fine-tune off
 leaves it frozen, which takes seconds. A tuning that was broken off goes on where it was when the same command is run
@@ -66,6 +67,7 @@ holds that of the run it came from. Options beside it go before what it says.
 @click.option("--max-bad", type=float, help="Share of unreadable pictures that is put up with.  [default: 0.2]")
 @_common.seed_option
 @_common.strict_option
+@_common.log_option
 @click.option(
     "--compare-scratch", is_flag=True, help="Train the same network from scratch too, and measure the head start."
 )
@@ -75,10 +77,11 @@ holds that of the run it came from. Options beside it go before what it says.
 @_common.as_json
 def command(
     photos: str, recipe: str | None, output: Path, report: Path | None, no_report: bool, as_json: bool, strict: bool,
+    log: tuple[str, ...],
     compare_scratch: bool, scratch_epochs: int | None, scratch_seconds: float | None, scratch_seeds: int | None,
     **options: Any,
 ) -> None:  # fmt: skip
-    from headstart import scratch
+    from headstart import loggers, scratch
     from headstart.classifier import check_target
     from headstart.train import train
 
@@ -88,12 +91,13 @@ def command(
         raise click.UsageError(f"--scratch-{next(iter(budget))} is for --compare-scratch; add that, or leave it out")
     if compare_scratch:
         scratch.check(**budget)
+    loggers.asked(log, output)
     check_target(output)  # before anything is listed or fetched
     decided = _common.recipe_of(recipe, options)
     page = None if no_report else report or output.with_suffix(".html")
     with _common.progress() as show:
         opened = _common.open_dataset(photos, show)
-        result = train(opened, decided, output=output, report=page, progress=show, strict=strict)
+        result = train(opened, decided, output=output, report=page, progress=show, strict=strict, log=log)
         if compare_scratch:  # what was trained is written by now, whatever becomes of this
             result = scratch.compare_scratch(result, progress=show, **budget)
             result = result.write_report(page) if page is not None else result

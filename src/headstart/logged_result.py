@@ -1,0 +1,79 @@
+"""A training result as a logger wants it: figures by name, decisions by name."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from headstart.evaluate import Rate
+from headstart.loggers import Outcome
+from headstart.result import TrainResult
+
+
+def outcome(result: TrainResult) -> Outcome:
+    """What a run came to.
+
+    Figures are named by the pictures that they are of: `test/accuracy`, `test/accuracy_low`, `test/accuracy_high`,
+    `test/n`, `test/loss`; `test/frozen_accuracy` where a tuned network is returned; `judging/frozen_accuracy` and
+    `judging/tuned_accuracy` where one was tried, on the pictures that decided; `seconds/total` and the like.
+    """
+    figures = {
+        **{name: value for each in (result.evaluation, *result.others) for name, value in _rate("", each.accuracy)},
+        **{f"{each.accuracy.split}/loss": each.loss for each in (result.evaluation, *result.others)},
+        **{f"seconds/{name}": value for name, value in result.seconds.items()},
+    }
+    if result.frozen_evaluation is not None:
+        figures.update(_rate("frozen_", result.frozen_evaluation.accuracy))
+    tuning = result.tuning
+    if tuning is not None:
+        for kind, each in (("frozen_", tuning.frozen), ("tuned_", tuning.tuned)):
+            if each is not None:
+                figures.update(_rate(kind, each.accuracy, where="judging"))
+        figures["tuned"] = float(tuning.kept)
+    words = [result.verdict, tuning.words if tuning is not None else ""]
+    files = [str(path.absolute()) for path in (result.model, result.report) if path is not None]
+    return Outcome(
+        figures={name: float(value) for name, value in figures.items() if math.isfinite(value)},
+        parameters=parameters(result.recipe.as_dict()), words=" ".join(word for word in words if word),
+        details=_plain(result.as_dict()), files=files,
+    )  # fmt: skip
+
+
+def histories(result: TrainResult) -> dict[str, Mapping[str, Sequence[float]]]:
+    """The curves of each phase: of the head, where it has epochs, and of the tuning."""
+    head = result.frozen.head if result.frozen is not None else result.head
+    return {"head": head.history or {}, "tuning": result.tuning.history if result.tuning is not None else {}}
+
+
+def parameters(values: Mapping[str, Any], before: str = "") -> dict[str, str]:
+    """Nested decisions as one level of names and texts.
+
+    >>> parameters({"source": "mobilenet", "head_options": {"epochs": 5}, "image_size": (64, 64)})
+    {'source': 'mobilenet', 'head_options.epochs': '5', 'image_size': '[64, 64]'}
+    """
+    found: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found.update(parameters(value, f"{before}{name}."))
+        else:
+            found[f"{before}{name}"] = value if isinstance(value, str) else json.dumps(value, default=str)
+    return found
+
+
+def _rate(kind: str, rate: Rate, where: str | None = None) -> Iterator[tuple[str, float]]:
+    where = where or rate.split
+    yield f"{where}/{kind}accuracy", rate.value
+    yield f"{where}/{kind}accuracy_low", rate.low
+    yield f"{where}/{kind}accuracy_high", rate.high
+    yield f"{where}/n", float(rate.n)
+
+
+def _plain(value: Any) -> Any:
+    """What is not a number in JSON becomes null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
