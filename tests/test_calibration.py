@@ -144,7 +144,7 @@ def test_the_words_hold_the_errors_before_and_after_on_pictures_that_decided_not
 def test_a_run_saves_the_temperature_inside_the_model(tiny_pictures, small_source, f32, tmp_path, monkeypatch):
     asked = []
 
-    def half_as_sure(probabilities, labels, *, on=OUT_OF_FOLD):
+    def half_as_sure(probabilities, labels, *, on=OUT_OF_FOLD, smoothed=False):
         asked.append((probabilities, labels))
         return Calibration(temperature=2.0, found=2.0, low=1.5, high=2.5, n=len(labels), on=on)
 

@@ -269,9 +269,11 @@ def _tuned(run: _Run) -> Tuned | None:
     result = run.result
     if not result.fine_tuned or result.tuning is None:
         return None
-    answers = result.classifier.probabilities(result.features, run.watched)
-    found = score(answers, result.dataset.labels[run.watched], result.dataset.classes, split=run.split).accuracy
-    return Tuned(Estimate(found.value, found.low, found.high), sum(result.tuning.seconds), result.tuning.took)
+    found = []
+    for answers in (result.classifier.probabilities(result.features, run.watched), run.frozen.answers(run.watched)):
+        rate = score(answers, result.dataset.labels[run.watched], result.dataset.classes, split=run.split).accuracy
+        found.append(Estimate(rate.value, rate.low, rate.high))
+    return Tuned(found[0], found[1], sum(result.tuning.seconds), result.tuning.took)
 
 
 def _notes(run: _Run, seeds: int) -> list[str]:

@@ -166,7 +166,10 @@ def train(
             features, outputs, wanted = tuned.features, tuned.outputs, tuned.spec
             head, seen = tuned.head(frozen), features.matrix(train_rows, outputs)
             blank = classifier_file.blank(wanted, outputs, shape, worker)
-        rule = rejection.fit(seen, labels[train_rows], group, outputs=outputs, seed=recipe.seed)
+        rule = rejection.fit(
+            seen, labels[train_rows], group, outputs=outputs, seed=recipe.seed,
+            unseen=head.held_out[0] if tuned is not None and head.held_out is not None else None,
+        )  # fmt: skip
         del seen
 
         def answers(name: str, layers: Sequence[heads.Layer]) -> np.ndarray:
@@ -179,8 +182,9 @@ def train(
         apart = watched if watched not in (None, final) else None  # what is reported on calibrates nothing
         apart = "validation" if tuned is not None and frozen.judge is not None else apart
         head, calibrated = calibrate(
-            head, labels[train_rows], watched=(answers(apart, raw), labels[rows[apart]]) if apart else None
-        )
+            head, labels[train_rows], watched=(answers(apart, raw), labels[rows[apart]]) if apart else None,
+            smoothed=tuned is not None,
+        )  # fmt: skip
 
         untrained = head_module.untrained(
             sum(output.dimensions for output in outputs), len(classes), options=recipe.head_options, seed=recipe.seed
@@ -201,9 +205,12 @@ def train(
         )  # fmt: skip
         result = TrainResult(
             dataset=dataset, features=features, choice=choice, head=head, evaluation=evaluation, before=before,
-            others=others, findings=second_look.findings(
-                frozen.features, train_rows, fold, looks=looks, outputs=frozen.outputs, head=frozen.head,
-                clean=not views.alone(recipe, watched is not None),
+            others=others, findings=second_look.confirmed(
+                second_look.findings(
+                    frozen.features, train_rows, fold, looks=looks, outputs=frozen.outputs, head=frozen.head,
+                    clean=not views.alone(recipe, watched is not None),
+                ),
+                dataset, train_rows, answers("train", head.layers) if tuned is not None else None,
             ),
             recipe=done, rows=rows, watched=watched, ranking=ranked.ranking if ranked else None,
             notes=(*head_module.notes(len(classes), recipe.head_options), *few.told(head.name, head.settings)),
