@@ -181,7 +181,7 @@ def test_a_dense_head_is_never_calibrated_on_what_is_reported(
     tiny_dataset, small_source, f32, monkeypatch, options, validation, on
 ):
     seen = []
-    monkeypatch.setattr(calibration, "fit", lambda p, y, *, on: seen.append(p) or Calibration(n=len(y), on=on))
+    monkeypatch.setattr(calibration, "fit", lambda p, y, *, on, **_: seen.append(p) or Calibration(n=len(y), on=on))
     splits = np.array(["train", "train", "train", "test"] * 12, "<U10")
     splits[1::8] = "validation" if validation else "train"
     dataset = replace(tiny_dataset, splits=splits)
