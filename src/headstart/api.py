@@ -41,6 +41,7 @@ from headstart.splits import folds
 from headstart.splitting import keys, together
 from headstart.store import Store
 from headstart.summary import Summary, summarise
+from headstart.tasks import only
 from headstart.train import train as run
 from headstart.worker import building_backend, lazy
 
@@ -143,6 +144,7 @@ def learning_curve_of(result: TrainResult) -> LearningCurve | None:
     Example:
         >>> print(learning_curve_of(train("flowers/")).words)             # doctest: +SKIP
     """
+    only(result.task, "A learning curve is drawn")
     return measure_curve(
         result.features, result.rows["train"], result.choice.chosen.outputs, head=result.head,
         fold_count=result.recipe.folds, seed=result.recipe.seed, anyway=True,
@@ -278,6 +280,7 @@ def fit_head(features: Features, head: str = Recipe.head, *, folds: int = 5, see
         PhotosError: fewer than two classes are left.
     """
     dataset = features.dataset
+    only(dataset.task, "A head is fitted by itself")
     rows = np.flatnonzero(np.isin(dataset.splits, ("", "train")) & (dataset.labels >= 0))
     rows = np.array([row for row in rows.tolist() if row not in features.bad], int)
     labels = dataset.labels[rows]
@@ -386,6 +389,8 @@ def compare(
     """
     names = [str(each) if isinstance(each, (str, os.PathLike)) else "one" for each in (first, second)]
     both = [each if isinstance(each, Classifier) else Classifier.load(each) for each in (first, second)]
+    for each in both:
+        only(each.task, "Two models are compared")
     comparison.check_classes(both[0].class_names, both[1].class_names, (names[0], names[1]))
     dataset = photos if isinstance(photos, Dataset) else Dataset.open(photos, training=False)
     dataset = dataset.digested()

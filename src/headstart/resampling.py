@@ -49,6 +49,28 @@ def bootstrap(
     return float(low), float(high)
 
 
+def intervals(
+    statistics: Callable[[np.ndarray], np.ndarray], pictures: int, count: int, *, confidence: float = 0.95,
+    seed: int = 0,
+) -> list[Interval]:  # fmt: skip
+    """The intervals of several figures of the same pictures, from the same draws; see `bootstrap`.
+
+    Args:
+        statistics: gives `count` figures of each draw, shape (draws, count); nan where one is undefined.
+        pictures: how many there are, each a kind of its own.
+    """
+    if pictures < LEAST:
+        return [NOT_KNOWN] * count
+    tail = _tail(pictures, confidence)
+    found = _figures(statistics, np.ones(pictures), seed)
+    spans = []
+    for column in found.T:
+        known = column[np.isfinite(column)]
+        low, high = np.quantile(known, [tail, 1 - tail]) if len(known) else NOT_KNOWN
+        spans.append((float(low), float(high)))
+    return spans
+
+
 def mean_interval(values: np.ndarray, *, seed: int = 0) -> Interval:
     """The interval of a mean, such as the loss, from one number a picture."""
     values = np.asarray(values, np.float32)

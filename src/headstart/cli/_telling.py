@@ -53,7 +53,7 @@ def _rows(result: TrainResult) -> list[tuple[str, str]]:
     seconds, recipe = result.seconds, result.recipe
     parts = ", ".join(f"{count:,} {name}" for name, count in result.images().items() if count)
     rows = [
-        ("pictures", f"{parts}, in {len(result.dataset.classes)} classes"),
+        ("pictures", f"{parts}, {_told_apart(result)}"),
         ("source", f"{recipe.source}, cut at {recipe.cut}, {recipe.pooling} pooled, {result.head.name} head"),
         ("why this cut", result.choice.why),
     ]  # fmt: skip
@@ -71,18 +71,18 @@ def _rows(result: TrainResult) -> list[tuple[str, str]]:
             epochs = len((result.history or {}).get("loss", ()))
             views = f"{min(most, epochs or most)} views of each picture"
         rows.append(("augmentation", f"{augment.describe(augment.find(recipe.augment))}; {views}"))
+    rows += _figures(result)
     rows += [
-        ("before training", f"{result.before.accuracy.value:.1%}"),
-        ("accuracy", f"{_rate(result)}, n = {result.accuracy.n:,}, {result.accuracy.split}"),
         ("seconds", f"{seconds['total']:.1f} in all: features {seconds['features']:.1f}, head {seconds['head']:.1f}"),
         ("features", f"{result.features.hits:,} found, {result.features.misses:,} computed"),
     ]  # fmt: skip
     if result.rejection and (reached := result.rejection.reached):
         share = f"{reached.value:.1%} ({reached.low:.1%} to {reached.high:.1%})"
         allowed = f"{result.rejection.false_alarm:.1%} was allowed for"
-        rows.append(("none of these", f"said of {share} of the same pictures, which are of the classes; {allowed}"))
-    if result.calibration:
-        rows.append(("calibration", result.calibration.words()))
+        which = "which are of the classes" if result.task == "classes" else "which are such as it was trained on"
+        rows.append(("none of these", f"said of {share} of the same pictures, {which}; {allowed}"))
+    if result.rule:
+        rows.append((_RULES[result.task], result.rule.words()))
     if result.looks:
         rows.append(("looks", result.looks))
     rows += [("note", text) for text in result.notes]
@@ -101,11 +101,37 @@ def _rows(result: TrainResult) -> list[tuple[str, str]]:
     return rows
 
 
+_RULES = {"classes": "calibration", "labels": "thresholds", "numbers": "interval"}
+
+
+def _told_apart(result: TrainResult) -> str:
+    from headstart.listing import number
+
+    names = result.dataset.classes
+    if result.task == "classes":
+        return f"in {len(names)} classes"
+    return f"with {number(len(names), 'label')}" if result.task == "labels" else "with a number each"
+
+
+def _figures(result: TrainResult) -> list[tuple[str, str]]:
+    """The figures that were measured, before the training and after."""
+    if result.task == "classes":
+        return [
+            ("before training", f"{result.before.accuracy.value:.1%}"),
+            ("accuracy", f"{_rate(result)}, n = {result.accuracy.n:,}, {result.accuracy.split}"),
+        ]
+    before = [("before training", " ".join(result.before.lines()[0]))] if result.before is not None else []
+    others = [(f"on {other.split}", "; ".join(map(" ".join, other.lines()))) for other in result.others]
+    return [*before, *result.evaluation.lines(), *others]
+
+
 def _rate(result: TrainResult) -> str:
     return f"{result.accuracy.value:.1%} ({result.accuracy.low:.1%} to {result.accuracy.high:.1%})"
 
 
 def _compared(other: TrainResult) -> str:
+    if other.task != "classes":
+        return "; ".join(map(" ".join, other.evaluation.lines()))
     return f"{_rate(other)} on the same pictures" + (f". {other.reading.words}" if other.reading else "")
 
 

@@ -73,6 +73,7 @@ def command(
 ) -> None:  # fmt: skip
     from headstart import scratch
     from headstart.classifier import check_target
+    from headstart.tasks import only
     from headstart.train import train
 
     asked = {"epochs": scratch_epochs, "seconds": scratch_seconds, "seeds": scratch_seeds}
@@ -86,6 +87,8 @@ def command(
     page = None if no_report else report or output.with_suffix(".html")
     with _common.progress() as show:
         opened = _common.open_dataset(photos, show)
+        if compare_scratch:
+            only(opened.task, "Training from scratch is compared")
         result = train(opened, decided, output=output, report=page, progress=show, strict=strict)
         if compare_scratch:  # what was trained is written by now, whatever becomes of this
             result = scratch.compare_scratch(result, progress=show, **budget)
