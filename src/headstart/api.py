@@ -309,7 +309,8 @@ def evaluate(
     """
     if not isinstance(classifier, Classifier):
         classifier = Classifier.load(classifier)
-    return classifier.evaluate(photos, split=split, progress=progress)
+    found: Evaluation = classifier.evaluate(photos, split=split, progress=progress)
+    return found
 
 
 def rank(

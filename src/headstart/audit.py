@@ -136,7 +136,11 @@ def _two_labels(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
             yield Finding("two_labels", _files(dataset, rows), note, action)
 
 
-_SAID = {"classes": ("is in", " and in "), "labels": ("is labelled", " and again "), "numbers": ("has the value", " and ")}
+_SAID = {
+    "classes": ("is in", " and in "),
+    "labels": ("is labelled", " and again "),
+    "numbers": ("has the value", " and "),
+}
 
 
 def _told(dataset: Dataset) -> str:

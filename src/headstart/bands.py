@@ -56,7 +56,9 @@ class Band:
         }  # fmt: skip
 
 
-def fit(predicted: np.ndarray, truth: np.ndarray, *, guess: Guess, on: str = Band.on, promised: float = PROMISED) -> Band:
+def fit(
+    predicted: np.ndarray, truth: np.ndarray, *, guess: Guess, on: str = Band.on, promised: float = PROMISED
+) -> Band:
     """The interval, from answers to pictures that the fits behind them had not seen.
 
     Args:
@@ -81,16 +83,16 @@ def of_facts(found: Any) -> Band:
     Raises:
         ModelFileError: it has numbers that headstart cannot have written.
     """
-    guess = found.get("guess") if isinstance(found, Mapping) else None
-    half, promised = (found.get("half_width"), found.get("promised")) if isinstance(found, Mapping) else (None, None)
+    told = found if isinstance(found, Mapping) else {}
+    guess, half, promised = told.get("guess"), told.get("half_width"), told.get("promised")
     numbers = [guess.get(name) for name in ("median", "mean")] if isinstance(guess, Mapping) else [None]
-    sound = all(_finite(value) for value in (*numbers, promised)) and (half is None or (_finite(half) and half >= 0))
-    if not sound or not 0 < promised < 1:
+    sound = [float(value) for value in (*numbers, promised) if _finite(value)]
+    if len(sound) != 3 or not 0 < sound[2] < 1 or not (half is None or (_finite(half) and half >= 0)):
         raise ModelFileError("`interval` is no half width with a share that it promises; the file is damaged")
-    count = found.get("n")
+    count = told.get("n")
     return Band(
-        None if half is None else float(half), float(promised), count if isinstance(count, int) else 0,
-        Guess(*map(float, numbers)), str(found.get("on"))[:80],
+        None if half is None else float(half), sound[2], count if isinstance(count, int) else 0,
+        Guess(sound[0], sound[1]), str(told.get("on"))[:80],
     )  # fmt: skip
 
 

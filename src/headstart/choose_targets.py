@@ -94,5 +94,9 @@ def _pick(finalists: Sequence[Candidate], others: Sequence[Candidate]) -> Choice
     level = [c for c in finalists if within(-best.losses, -c.losses, LOSS_ERRORS)]
     chosen = min(level, key=lambda c: (c.dimensions, c.loss))
     candidates = (*sorted(finalists, key=lambda c: c.loss), *sorted(others, key=lambda c: c.loss))
-    why = "it had the least loss out of fold" if chosen is best else f"it is the smallest of {len(level)} within noise of the least loss"
+    why = (
+        "it had the least loss out of fold"
+        if chosen is best
+        else f"it is the smallest of {len(level)} within noise of the least loss"
+    )
     return Choice(chosen, candidates, len(chosen.losses), why)

@@ -129,7 +129,7 @@ class Classifier:
         return apply(self.layers, features.matrix(rows, self.outputs))
 
     @overload
-    def predict(self, pictures: str | os.PathLike[str]) -> Any: ...  # type: ignore[overload-overlap]
+    def predict(self, pictures: str | os.PathLike[str]) -> Any: ...
     @overload
     def predict(self, pictures: Iterable[str | os.PathLike[str]]) -> list[Any]: ...
     def predict(self, pictures: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> Any | list[Any]:
@@ -184,10 +184,9 @@ class Classifier:
             >>> found.save("tulip.explained.jpg")                    # doctest: +SKIP
         """
         prediction = self.predict(os.fspath(picture))
-        if label is not None:
-            if label not in self.class_names:
-                known = ", ".join(self.class_names[:8])
-                raise InputError(f"there is no class {label!r}; the model has {known}.{near(label, self.class_names)}")
+        if label is not None and label not in self.class_names:
+            known = ", ".join(self.class_names[:8])
+            raise InputError(f"there is no class {label!r}; the model has {known}.{near(label, self.class_names)}")
         told, found = next(self.explain_each([prediction], label))
         if found is None:
             raise PictureError(f"{told.file}: {told.error}")
@@ -245,7 +244,9 @@ class Classifier:
                 f"the model tells {tasks.SAID[self.task]}, and these pictures have {tasks.SAID[dataset.task]}.\n"
                 f"Give a table with the column {targets.find(self.task).COLUMN}."
             )
-        rows, truth, name, strangers = _chosen(dataset, task.matched(dataset, self.class_names), self.class_names, split)
+        rows, truth, name, strangers = _chosen(
+            dataset, task.matched(dataset, self.class_names), self.class_names, split
+        )
         chosen = dataset.take(rows).digested()
         with Store() as store:
             features = extract(chosen, self.trunk, store, progress=progress)

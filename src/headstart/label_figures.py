@@ -230,7 +230,10 @@ def score(
     whole = int(right.all(axis=1).sum())
     low, high = wilson(whole, count)
     share = targets.mean(axis=0) if count else np.zeros(len(labels))
-    guessing = {"average_precision": _mean(share[targets.any(axis=0)]), "decisions": _mean(np.maximum(share, 1 - share))}
+    guessing = {
+        "average_precision": _mean(share[targets.any(axis=0)]),
+        "decisions": _mean(np.maximum(share, 1 - share)),
+    }
     return LabelsEvaluation(
         split, count, tuple(labels),
         tuple(
@@ -239,7 +242,8 @@ def score(
         ),
         _mean(each[np.isfinite(each)]), spans[-1][0],
         Rate(split, whole / count if count else float("nan"), low, high, count),
-        float(right.mean()) if right.size else float("nan"), mean_interval(right.mean(axis=1) if count else np.zeros(0)),
+        float(right.mean()) if right.size else float("nan"),
+        mean_interval(right.mean(axis=1) if count else np.zeros(0)),
         _mean(label_losses(probabilities, targets)), guessing, LabelOutcomes(names, targets, probabilities),
     )  # fmt: skip
 

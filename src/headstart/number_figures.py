@@ -11,7 +11,7 @@ import numpy as np
 from headstart.evaluate import Rate, Seen, about
 from headstart.intervals import wilson
 from headstart.ledger import Opening
-from headstart.resampling import Interval, intervals
+from headstart.resampling import intervals
 
 
 @dataclass(frozen=True)
@@ -177,13 +177,14 @@ def score(
     def figures(drawn: np.ndarray) -> np.ndarray:
         drawn = drawn.astype(np.float64)
         total = drawn.sum(axis=1)
-        mean = {name: drawn @ values / total for name, values in
-                (("off", off), ("off2", off**2), ("lazy", lazy), ("blind2", blind**2), ("y", y), ("y2", y**2))}  # fmt: skip
-        variance = mean["y2"] - mean["y"] ** 2
+        mean_off, mean_lazy, squares, blind_squares, first, second = (
+            drawn @ values / total for values in (off, lazy, off**2, blind**2, y, y**2)
+        )
+        variance = second - first**2
+        differ = variance > 1e-12 * max(float((y**2).max(initial=0)), 1e-300)
         with np.errstate(invalid="ignore", divide="ignore"):
-            told = np.where(variance > 1e-12 * max(float((y**2).max(initial=0)), 1e-300), 1 - mean["off2"] / variance, np.nan)
-        return np.stack([mean["off"], mean["off2"] ** 0.5, told, mean["lazy"], mean["blind2"] ** 0.5,
-                         mean["lazy"] - mean["off"]], axis=1)  # fmt: skip
+            told = np.where(differ, 1 - squares / variance, np.nan)
+        return np.stack([mean_off, squares**0.5, told, mean_lazy, blind_squares**0.5, mean_lazy - mean_off], axis=1)
 
     values = figures(np.ones((1, len(truth))))[0] if len(truth) else np.full(6, np.nan)
     spans = intervals(figures, len(truth), 6)

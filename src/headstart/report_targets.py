@@ -78,7 +78,9 @@ def _residuals(points: Sequence[tuple[float, float]], total: int, half: float | 
     x_marks, y_marks = charts.ticks(min(across), max(across)), charts.ticks(-reach, reach)
     x, y = _scales(x_marks, y_marks)
     ends = x(x_marks[0]), x(x_marks[-1])
-    dots = tuple(Dot(x(said), y(said - truth), f"said {said:.4g}, off by {said - truth:+.4g}") for truth, said in points)
+    dots = tuple(
+        Dot(x(said), y(said - truth), f"said {said:.4g}, off by {said - truth:+.4g}") for truth, said in points
+    )
     dashed = tuple((ends[0], y(at), ends[1], y(at)) for at in ((half, -half) if half is not None else ()))
     return Scatter(
         "How far off, by what was said", "said", "said less true", _ticks(x_marks, x), _ticks(y_marks, y), dots,

@@ -101,8 +101,11 @@ def keras_snippet(model_path: str, task: str, names: Sequence[str]) -> tuple[Sni
         start = [line for line in start if not line.startswith("class_names")]
         last = ["print(model.predict(pixels[None])[0, 0])"]
     else:
-        last = ["probabilities = model.predict(pixels[None])[0]  # one a label; headstart.json in the file has thresholds",
-                "print(dict(zip(class_names, probabilities)))" if "class_names" in first.code else "print(probabilities)"]  # fmt: skip
+        named = "class_names" in first.code
+        last = [
+            "probabilities = model.predict(pixels[None])[0]  # one a label; headstart.json in the file has thresholds",
+            "print(dict(zip(class_names, probabilities)))" if named else "print(probabilities)",
+        ]
     return Snippet(first.title, "\n".join([*start, *last])), second
 
 

@@ -50,7 +50,8 @@ class TrainResult:
         rows: the rows of the data set that were used, by split.
         watched: the split that the curves are drawn on; None where it is a part of the training pictures.
         decided: whether what was watched decided anything, such as which epoch's weights are kept.
-        rule: how outputs become answers: the `Calibration` of classes, the `Thresholds` of labels, the `Band` of a number.
+        rule: how outputs become answers: the `Calibration` of classes, the `Thresholds` of labels, the `Band` of a
+            number.
         notes: sentences on how it was made that a reader should know.
         seconds: `features`, `head`, `fine_tune`, `total`.
         model, report: what was written, where it was.

@@ -53,6 +53,7 @@ def measure(
         model: its name by `model_name`.
         command: who looks.
     """
+
     def scored(at: np.ndarray, name: str) -> Evaluation:
         return score(probabilities[at], labels[at], classes, split=name, rows=rows[at])
 

@@ -133,9 +133,8 @@ def _choices(result: TrainResult) -> tuple[report.Choice, ...]:
     chosen, tried = result.choice.chosen, result.choice.candidates
     return tuple(
         report.Choice(
-            c.layer, c.pooling, "linear" if c.finalist else "ridge probe", c.dimensions, *map(_share, (
-                c.accuracy, c.low, c.high
-            )), c is chosen, result.choice.why if c is chosen else "",
+            c.layer, c.pooling, "linear" if c.finalist else "ridge probe", c.dimensions, _share(c.accuracy),
+            _share(c.low), _share(c.high), c is chosen, result.choice.why if c is chosen else "",
         )
         for c in tried
     ) if len(tried) > 1 else ()  # fmt: skip
@@ -188,7 +187,11 @@ def _false_alarms(result: TrainResult) -> tuple[report.Figure, ...]:
     if rule is None or rule.reached is None:
         return ()
     note = f"{rule.false_alarm:.1%} was allowed for; such a picture is answered with known: false"
-    own = "of the classes that look like none of them" if result.task == "classes" else "that look like no training picture"
+    own = (
+        "of the classes that look like none of them"
+        if result.task == "classes"
+        else "that look like no training picture"
+    )
     return (report.Figure(f"Pictures {own}", _rate(rule.reached, note)),)
 
 

@@ -164,10 +164,7 @@ def _parquet(table: Path) -> _Table:
     header = file.schema_arrow.names
     places = _wanted(table, header)
     read = file.read(columns=[header[at] for at in places.values()])
-    columns = {
-        column: [_text(cell) for cell in read.column(header[at]).to_pylist()]
-        for column, at in places.items()
-    }
+    columns = {column: [_text(cell) for cell in read.column(header[at]).to_pylist()] for column, at in places.items()}
     return _filled(table, columns, range(1, read.num_rows + 1))
 
 
@@ -246,9 +243,7 @@ def _joined(rows: set[tuple[str, str, str, str]]) -> set[tuple[str, str, str, st
     found: dict[tuple[str, str, str], set[str]] = {}
     for file, names, split, group in rows:
         found.setdefault((file, split, group), set()).update(names.split(BAR))
-    return {
-        (file, BAR.join(sorted(names - {""})), split, group) for (file, split, group), names in found.items()
-    }
+    return {(file, BAR.join(sorted(names - {""})), split, group) for (file, split, group), names in found.items()}
 
 
 def _splits(read: _Table) -> list[str]:

@@ -45,7 +45,8 @@ class Thresholds:
         told = ", ".join(f"{name} {value:.2f}" for name, value in list(zip(self.labels, self.values, strict=True))[:8])
         more = f" and {len(self.labels) - 8} more" if len(self.labels) > 8 else ""
         left = [name for name, chosen in zip(self.labels, self.chosen, strict=True) if not chosen]
-        text = f"A label is said from a probability of its own on: {told}{more}. Those of greatest F1 on {self.n:,} {self.on}."
+        text = f"A label is said from a probability of its own on: {told}{more}."
+        text += f" Those of greatest F1 on {self.n:,} {self.on}." if any(self.chosen) else ""
         return text if not left else f"{text} {some(left)}: {USUAL}, since fewer than {LEAST} of these have it."
 
     def as_dict(self) -> dict[str, Any]:

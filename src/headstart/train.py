@@ -101,9 +101,7 @@ def train(
         dataset = photos if isinstance(photos, Dataset) else Dataset.open(photos)
         task = tasks.find(dataset.task)
         tasks.check(dataset.task, recipe, callbacks)
-        shape = heads.shape(
-            head_module, len(dataset.classes), recipe.head_options, activation=task.ACTIVATION
-        )
+        shape = heads.shape(head_module, len(dataset.classes), recipe.head_options, activation=task.ACTIVATION)
         threading.Thread(target=_load_ahead, args=(report is not None,), daemon=True).start()
         dataset, looks = alike.look_over(dataset, store, progress=progress)
         dataset = split(dataset, holdout=recipe.holdout, seed=recipe.seed)
@@ -144,7 +142,7 @@ def train(
                 progress=lambda facts: progress("training the head", int(facts["epoch"]), facts.get("epochs")),
             )  # fmt: skip
         views.finished(data)
-        strange = rejection.fit(  # from the pictures as they are, or, where there are none such, through their first views
+        strange = rejection.fit(  # from the pictures as they are, or, where there are none, through their first views
             data.features[: len(train_rows)], labels[train_rows], group, outputs=outputs, seed=recipe.seed
         )
         del data  # before the features of other pictures are read
@@ -154,7 +152,9 @@ def train(
 
         raw = head.layers
         apart = watched if watched not in (None, final) else None  # what is reported on calibrates nothing
-        head, rule = task.settle(head, dataset, train_rows, watched=(answers(apart, raw), rows[apart]) if apart else None)
+        head, rule = task.settle(
+            head, dataset, train_rows, watched=(answers(apart, raw), rows[apart]) if apart else None
+        )
 
         def measured(name: str, said: np.ndarray, how: Callable[..., Any] = task.score) -> Any:
             return how(said, dataset, rows[name], split=name, rule=rule)
@@ -162,7 +162,10 @@ def train(
         head_seconds = time.perf_counter() - head_start - (features.seconds - first_pass)  # views that epochs asked for
 
         untrained = head_module.untrained(
-            choice.chosen.dimensions, len(classes), options=recipe.head_options, seed=recipe.seed,
+            choice.chosen.dimensions,
+            len(classes),
+            options=recipe.head_options,
+            seed=recipe.seed,
             activation=task.ACTIVATION,
         )
         others = tuple(measured(name, answers(name, head.layers)) for name in rows if name not in ("train", final))
@@ -187,7 +190,10 @@ def train(
                 clean=not views.alone(recipe, watched is not None),
             ),
             recipe=done, rows=rows, watched=watched, ranking=ranked.ranking if ranked else None,
-            notes=(*(head_module.notes(len(classes), recipe.head_options) if dataset.task == "classes" else ()), *few.told(head.name, head.settings)),
+            notes=(
+                *(head_module.notes(len(classes), recipe.head_options) if dataset.task == "classes" else ()),
+                *few.told(head.name, head.settings),
+            ),
             seconds={"features": features.seconds, "head": head_seconds, "fine_tune": 0.0},
             classifier=Classifier(
                 classes, features.trunk, outputs, head.layers,

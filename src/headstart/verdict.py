@@ -118,8 +118,8 @@ def of_numbers(evaluation: NumbersEvaluation) -> str:
     span = f" (95 % interval {mae.low:.3g} to {mae.high:.3g})" if np.isfinite(mae.low) else ""
     told = f", and R² is {evaluation.r2.value:.2f}" if np.isfinite(evaluation.r2.value) else ""
     plain = (
-        f"The value is {mae.value:.3g} off on average{span} on {evaluation.n:,} {_held_back(evaluation.split)} pictures,"
-        f" where always saying {evaluation.guess.median:.4g} is {lazy.value:.3g} off{told}."
+        f"The value is {mae.value:.3g} off on average{span} on {evaluation.n:,} {_held_back(evaluation.split)}"
+        f" pictures, where always saying {evaluation.guess.median:.4g} is {lazy.value:.3g} off{told}."
     )
     if not evaluation.gain.low > 0:
         return f"{plain} These pictures do not show that anything was learnt: it is not surely better than guessing."

@@ -130,9 +130,7 @@ def head_data(
         )  # fmt: skip
     seen = _by_epoch(features, rows, outputs, recipe, progress)
     clean = features.matrix(rows, outputs) if seen is None or not alone(recipe, watch is not None) else seen(0)
-    return HeadData(
-        clean, labels, classes, folds, recipe.seed, seen, watched, targets=targets, activation=activation
-    )
+    return HeadData(clean, labels, classes, folds, recipe.seed, seen, watched, targets=targets, activation=activation)
 
 
 def finished(data: HeadData) -> None:

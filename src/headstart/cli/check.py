@@ -57,7 +57,11 @@ def command(photos: str, source: str, strict: bool, as_json: bool) -> None:
         click.echo(str(found.dataset))
         _tell(findings)
         if found.source is None:
-            none = "no network did. See --source." if found.dataset.task == "classes" else "that is for one class a picture."
+            none = (
+                "no network did. See --source."
+                if found.dataset.task == "classes"
+                else "that is for one class a picture."
+            )
             click.echo(f"\nLabels were not looked at: {none}")
     if strict and findings:
         count = len(findings)

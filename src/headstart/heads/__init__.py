@@ -161,7 +161,8 @@ def _apply(layers: Sequence[Layer], block: np.ndarray) -> np.ndarray:
                 f"a head with activation {layer.activation!r}; expected relu, softmax or linear, or sigmoid for labels"
             )
         values = ACTIVATIONS[layer.activation](values)
-    return values
+    result: np.ndarray = values
+    return result
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -47,7 +47,9 @@ def fit(
         The head under its own name; `settings["chosen_from"]` has the loss of each where two were fitted.
     """
     given = dict(options or {})
-    if given or data.activation != "softmax" or not few(data.labels[: data.clean]):  # further views of a picture are no more pictures
+    if (
+        given or data.activation != "softmax" or not few(data.labels[: data.clean])
+    ):  # further views of a picture are no more pictures
         found: Head = _head(given).fit(data, options=given, progress=progress, watcher=watcher)
         return found
     known = scorable(data.labels, data.folds)

@@ -198,7 +198,9 @@ class _Training:
             loss, right, count = loss + some_loss, right + some_right, count + len(batch)
             if following is not None and ahead is not None:
                 batch, x = following, ahead
-        return {"loss": loss / count} if self.activation == "linear" else {"accuracy": right / count, "loss": loss / count}
+        return (
+            {"loss": loss / count} if self.activation == "linear" else {"accuracy": right / count, "loss": loss / count}
+        )
 
     def _stream(self, random: np.random.Generator) -> Iterator[np.ndarray]:
         """Batches of rows, order after order; the last of each may be smaller, as a Keras generator gives them."""
@@ -235,7 +237,7 @@ class _Training:
         return [(layer.kernel.copy(), layer.bias.copy()) for layer in self.network.layers]
 
     def _saved(self) -> tuple[Layer, ...]:
-        """The layers of the classifier on raw features: the scalings folded into the first and, of numbers, the last."""
+        """The layers of the classifier on raw features: scalings folded into the first and, of numbers, the last."""
         first, *rest = self._in_units(saved_form(self.network.layers))
         if self.mean is None or self.deviation is None:
             return first, *rest

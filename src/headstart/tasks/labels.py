@@ -62,9 +62,7 @@ def settle(
     return head, thresholds.choose(probabilities[clean], truth, dataset.classes, on=on)
 
 
-def score(
-    outputs: np.ndarray, dataset: Dataset, rows: np.ndarray, *, split: str, rule: Thresholds
-) -> LabelsEvaluation:
+def score(outputs: np.ndarray, dataset: Dataset, rows: np.ndarray, *, split: str, rule: Thresholds) -> LabelsEvaluation:
     """See `label_figures`."""
     return rescore(outputs, dataset.target_matrix(rows), names=dataset.classes, split=split, rule=rule, rows=rows)
 
