@@ -244,9 +244,8 @@ class Classifier:
                 f"the model tells {tasks.SAID[self.task]}, and these pictures have {tasks.SAID[dataset.task]}.\n"
                 f"Give a table with the column {targets.find(self.task).COLUMN}."
             )
-        rows, truth, name, strangers = _chosen(
-            dataset, task.matched(dataset, self.class_names), self.class_names, split
-        )
+        matched = task.matched(dataset, self.class_names)
+        rows, truth, name, strangers = _chosen(dataset, matched, self.class_names, split)
         chosen = dataset.take(rows).digested()
         with Store() as store:
             features = extract(chosen, self.trunk, store, progress=progress)
@@ -275,7 +274,7 @@ class Classifier:
             "copies": readable - len(good),
         }  # fmt: skip
         absent = targets.find(self.task).absent(truth[good], self.class_names)
-        notes = _on_those_left_out(counts, strangers, self.class_names, absent)
+        notes = [*_on_those_left_out(counts, strangers, self.class_names, absent), *_on_foreign(matched.foreign)]
         return replace(
             found, left_out={why: count for why, count in counts.items() if count}, notes=(*found.notes, *notes)
         )
@@ -329,6 +328,13 @@ def _on_those_left_out(
         yield f"{number(counts['copies'], 'file')} left out that are copies of others: each picture counts once."
     if absent:
         yield f"There is no picture of {some(list(absent))}, so nothing is known of how well that is named."
+
+
+def _on_foreign(labels: Mapping[str, int]) -> Iterator[str]:
+    """That labels which the model does not know were passed over."""
+    if labels:
+        told = [f"{name} ({count:,})" for name, count in sorted(labels.items())]
+        yield f"The model does not know the labels {some(told)}: they were passed over."
 
 
 def _chosen(

@@ -156,7 +156,7 @@ def _reading(result: TrainResult) -> str:
 
 def _on_watching(result: TrainResult) -> tuple[str, ...]:
     """That the curves and the figure are of the same pictures, where they are."""
-    if result.history is None or result.watched != result.evaluation.accuracy.split:
+    if result.history is None or result.watched != result.accuracy.split:
         return ()
     return (
         f"The curves are drawn on the {result.watched} pictures that the figure is of. Nothing was chosen by them: the"

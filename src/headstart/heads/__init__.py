@@ -187,7 +187,8 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 
 
 def _positive(values: np.ndarray) -> np.ndarray:
-    return np.maximum(values, 0)
+    result: np.ndarray = np.maximum(values, 0)
+    return result
 
 
 def _same(values: np.ndarray) -> np.ndarray:
