@@ -262,7 +262,7 @@ def test_the_command_line_says_them_for_people_as_json_and_as_csv(both, run, tmp
         status, out, err = run("predict", result.model, good)
         assert (status, str(good) in out) == (0, True)
         table = tmp_path / f"{task}.csv"
-        status, out, err = run("predict", result.model, good, tmp_path / "bad.jpg", "--csv", table, "--probabilities")
+        status, out, _ = run("predict", result.model, good, tmp_path / "bad.jpg", "--csv", table, "--probabilities")
         header, first, second = csv.reader(table.read_text("utf-8").splitlines())
         assert header[: -1 if task == "numbers" else 2] == (
             ["file", "value", "low", "high", "known", "error", "p(value)"][:-1]

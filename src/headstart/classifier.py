@@ -24,6 +24,7 @@ from headstart.features import Features, Progress, extract
 from headstart.files import why_not_writable
 from headstart.heads import Layer, apply
 from headstart.listing import number, some
+from headstart.predictions import SHOWN as SHOWN
 from headstart.predictions import Prediction as Prediction
 from headstart.rejection import Rejection
 from headstart.splitting import final_split, once

@@ -16,18 +16,20 @@ from headstart.splits import Keys, in_random_order
 
 
 def held_out(
-    targets: np.ndarray, groups: np.ndarray | None = None, *, holdout: float = 0.2, seed: int, keys: Keys | None = None
-) -> np.ndarray:
+    targets: np.ndarray, groups: np.ndarray | None = None, *, holdout: float = 0.2, seed: int, keys: Keys | None = None,
+    everywhere: bool = True,
+) -> np.ndarray:  # fmt: skip
     """Which rows to hold out: the same share of every label, whole groups alone.
 
     A label that is in several groups gives at least one of them and keeps at least one, as far as other labels of the
-    same pictures allow. A label of one group gives nothing.
+    same pictures allow. A label of one group gives nothing. Of several groups at least one is held out.
 
     Args:
         targets: 0 or 1, shape (rows, labels).
         groups: equal numbers stay together; None for every row by itself.
         holdout: the share to hold out, between 0 and 1.
         seed, keys: as `splits.assign` has them.
+        everywhere: whether each label has to be on both sides; else shares are all that counts.
 
     Returns:
         bool of shape (rows,): True for a row that is held out.
@@ -43,10 +45,15 @@ def held_out(
         raise InputError(f"the share to hold out must lie between 0 and 1; received {holdout}")
     block, counts, sizes = _blocks(targets, groups, seed, keys)
     totals, holders = counts.sum(axis=0), (counts > 0).sum(axis=0)
-    goal = np.where(holders > 1, np.clip(holdout * totals, 1, np.maximum(totals - 1, 1)), 0)
+    goal = holdout * totals
+    if everywhere:
+        goal = np.where(holders > 1, np.clip(goal, 1, np.maximum(totals - 1, 1)), 0)
     part = _dealt(counts, sizes, np.stack([totals - goal, goal]), np.array([1 - holdout, holdout]) * len(block))
     held = part == 1
-    _mend(counts, held)
+    if everywhere:
+        _mend(counts, held)
+    if len(sizes) > 1 and held.any() == held.all():
+        held[sizes.argmin()] ^= True
     return np.asarray(held[block])
 
 

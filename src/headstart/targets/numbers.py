@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headstart import splits
+from headstart import iterative, splits
 from headstart.errors import PhotosError
 from headstart.listing import Listing, number
 from headstart.roster import TRAINING
@@ -22,7 +22,7 @@ OUTPUT = "value"
 LEAST = 5
 """Training pictures that a number can be learnt from, at least."""
 BINS, A_BIN = 10, 5
-"""Quantile bins that pictures are divided by, at most, and pictures in one, at least."""
+"""Quantile bins that pictures are divided by, at most, and groups of pictures to one of them, at least."""
 RANGES = 5
 """Ranges of equal width that counts are told in."""
 
@@ -69,13 +69,13 @@ def _ends(dataset: Dataset) -> tuple[float, float]:
     return (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
 
 
-def bins(values: np.ndarray) -> np.ndarray:
-    """Quantile bins as classes to divide by, from 0; equal values are in one bin.
+def bins(values: np.ndarray, groups: int) -> np.ndarray:
+    """Quantile bins to divide by, from 0, for so many groups of pictures; equal values are in one bin.
 
-    >>> np.bincount(bins(np.arange(20.0))).tolist()
+    >>> np.bincount(bins(np.arange(20.0), groups=20)).tolist()
     [5, 5, 5, 5]
     """
-    count = int(np.clip(len(values) // A_BIN, 1, BINS))
+    count = int(np.clip(groups // A_BIN, 1, BINS))
     edges = np.quantile(values, np.linspace(0, 1, count + 1)[1:-1])
     return np.unique(np.searchsorted(edges, values, side="right"), return_inverse=True)[1].reshape(len(values))
 
@@ -84,14 +84,22 @@ def divide(
     dataset: Dataset, rows: np.ndarray, groups: np.ndarray, *, holdout: float, seed: int, keys: splits.Keys
 ) -> np.ndarray:
     """The same share of every quantile bin."""
-    return splits.assign(bins(matrix(dataset, rows)[:, 0]), groups, holdout=holdout, seed=seed, keys=keys)
+    hot = _hot(dataset, rows, groups)
+    return iterative.held_out(hot, groups, holdout=holdout, seed=seed, keys=keys, everywhere=False)
 
 
 def deal(
     dataset: Dataset, rows: np.ndarray, groups: np.ndarray, *, count: int, seed: int, keys: splits.Keys
 ) -> np.ndarray:
     """Every quantile bin spread evenly."""
-    return splits.folds(bins(matrix(dataset, rows)[:, 0]), groups, count=count, seed=seed, keys=keys)
+    return iterative.folds(_hot(dataset, rows, groups), groups, count=count, seed=seed, keys=keys)
+
+
+def _hot(dataset: Dataset, rows: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """The bin of each picture, one-hot: groups may hold pictures of several, so they are dealt out like labels."""
+    found = bins(matrix(dataset, rows)[:, 0], len(np.unique(groups)))
+    hot: np.ndarray = np.eye(int(found.max()) + 1)[found]
+    return hot
 
 
 def lacking(dataset: Dataset, rows: np.ndarray) -> list[str]:
