@@ -1,4 +1,4 @@
-"""Tables with several labels a picture or a number: what is read, what is refused with which words, how it is divided."""
+"""Tables with several labels a picture or a number: what is read, what is refused and how, how it is divided."""
 
 from pathlib import Path
 

@@ -100,7 +100,7 @@ def test_json_has_metrics_in_place_of_an_accuracy(both, task):
     assert told["verdict"] == both[task].verdict
     assert {"model", "report", "classes", "images", "source", "cut", "pooling", "head", "seconds", "cache"} <= set(told)
     if task == "labels":
-        assert set(told["metrics"]) == {"mean_average_precision", "exact", "decisions", "guessing"}
+        assert set(told["metrics"]) == {"mean_average_precision", "exact", "decisions", "guessing", "learnt"}
         assert [row["label"] for row in told["per_label"]] == told["classes"]
         assert told["before_training"]["accuracy"] is None
         assert len(told["thresholds"]["labels"]) == 3
@@ -259,7 +259,7 @@ def test_the_command_line_says_them_for_people_as_json_and_as_csv(both, run, tmp
             {"labels", "probabilities"} if task == "labels" else {"value", "low", "high"}
         )
         assert set(rows[1]) == {"file", "error"}
-        status, out, err = run("predict", result.model, good)
+        status, out, _ = run("predict", result.model, good)
         assert (status, str(good) in out) == (0, True)
         table = tmp_path / f"{task}.csv"
         status, out, _ = run("predict", result.model, good, tmp_path / "bad.jpg", "--csv", table, "--probabilities")

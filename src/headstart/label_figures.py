@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,7 +22,9 @@ class LabelFigures:
 
     Attributes:
         average_precision: the mean of the precision at each picture that has the label, in order of probability
-            (Manning, Raghavan and Schütze 2008, section 8.4); needs no threshold. Guessing gives the label's share.
+            (Manning, Raghavan and Schütze 2008, section 8.4); needs no threshold.
+        guessing: what it is on average where the order is drawn at random: about the label's share of the pictures.
+        found: whether it is greater than in 39 of 40 such orders.
         threshold: the probability from which the label is said.
         precision, recall, f1: at that threshold.
         n: pictures with the label; `said`: pictures that it was said of; `right`: rightly; `of`: pictures in all.
@@ -39,13 +41,10 @@ class LabelFigures:
     said: int
     right: int
     of: int
+    guessing: float = float("nan")
+    found: bool = False
     average_precision_interval: Interval = NOT_KNOWN
     f1_interval: Interval = NOT_KNOWN
-
-    @property
-    def share(self) -> float:
-        """The share of pictures that have it: what guessing has as average precision."""
-        return self.n / self.of if self.of else float("nan")
 
     @property
     def precision_interval(self) -> Interval:
@@ -57,17 +56,11 @@ class LabelFigures:
         """Wilson's 95 % interval of the share of `n`."""
         return wilson(self.right, self.n)
 
-    @property
-    def found(self) -> bool:
-        """Whether the pictures show that it is found better than by guessing."""
-        low = self.average_precision_interval[0]
-        return bool(low > self.share)
-
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
             "label": self.name, "average_precision": _estimate(self.average_precision, self.average_precision_interval),
-            "guessing": _number(self.share), "threshold": self.threshold,
+            "guessing": _number(self.guessing), "found": self.found, "threshold": self.threshold,
             "precision": _estimate(self.precision, self.precision_interval),
             "recall": _estimate(self.recall, self.recall_interval), "f1": _estimate(self.f1, self.f1_interval),
             "n": self.n, "said": self.said, "right": self.right,
@@ -108,7 +101,9 @@ class LabelsEvaluation:
         exact: the share of pictures with every label right.
         decisions: the share of all decisions, label by label, that were right.
         loss: binary cross-entropy in nats, the mean over labels and pictures.
-        guessing: `mean_average_precision` of guessing, and `decisions` of saying of every label what is commoner.
+        guessing: `average_precision` of orders drawn at random, and `decisions` of saying of every label what is
+            commoner.
+        learnt: whether the mean average precision is greater than in 39 of 40 orders drawn at random.
         outcomes: what came of each picture.
         opened, seen, unseen, rejected, left_out, notes: as `Evaluation` has them.
     """
@@ -124,6 +119,7 @@ class LabelsEvaluation:
     decisions_interval: Interval
     loss: float
     guessing: Mapping[str, float]
+    learnt: bool
     outcomes: LabelOutcomes = field(repr=False, compare=False)
     opened: Opening | None = None
     seen: Seen | None = None
@@ -179,6 +175,7 @@ class LabelsEvaluation:
             "metrics": {
                 "mean_average_precision": mean, "exact": self.exact.as_dict(),
                 "decisions": _estimate(self.decisions, self.decisions_interval), "guessing": dict(self.guessing),
+                "learnt": self.learnt,
             },
             "loss": self.loss, "loss_interval": {"low": _number(self.loss_interval[0]),
                                                  "high": _number(self.loss_interval[1])},
@@ -229,22 +226,25 @@ def score(
     right = said == targets
     whole = int(right.all(axis=1).sum())
     low, high = wilson(whole, count)
+    chance = _by_chance(probabilities, targets)
+    mean, guess = _mean(each[np.isfinite(each)]), _finite_mean(chance)
+    better = [bool(value > _limit(chance[:, at])) for at, value in enumerate(each)]
     share = targets.mean(axis=0) if count else np.zeros(len(labels))
-    guessing = {
-        "average_precision": _mean(share[targets.any(axis=0)]),
-        "decisions": _mean(np.maximum(share, 1 - share)),
-    }
     return LabelsEvaluation(
         split, count, tuple(labels),
         tuple(
-            _figures(name, float(each[at]), float(thresholds[at]), said[:, at], targets[:, at], spans[at])
+            replace(
+                _figures(name, float(each[at]), float(thresholds[at]), said[:, at], targets[:, at], spans[at]),
+                guessing=_mean(chance[:, at]), found=better[at],
+            )
             for at, name in enumerate(labels)
         ),
-        _mean(each[np.isfinite(each)]), spans[-1][0],
-        Rate(split, whole / count if count else float("nan"), low, high, count),
+        mean, spans[-1][0], Rate(split, whole / count if count else float("nan"), low, high, count),
         float(right.mean()) if right.size else float("nan"),
         mean_interval(right.mean(axis=1) if count else np.zeros(0)),
-        _mean(label_losses(probabilities, targets)), guessing, LabelOutcomes(names, targets, probabilities),
+        _mean(label_losses(probabilities, targets)),
+        {"average_precision": _mean(guess), "decisions": _mean(np.maximum(share, 1 - share))},
+        bool(mean > _limit(guess)), LabelOutcomes(names, targets, probabilities),
     )  # fmt: skip
 
 
@@ -256,17 +256,50 @@ def average_precisions(drawn: np.ndarray, probabilities: np.ndarray, has: np.nda
     Args:
         drawn: how often each picture was drawn, float32 of shape (draws, pictures).
         probabilities: shape (pictures,).
-        has: bool of shape (pictures,).
+        has: bool of shape (pictures,), or of one row a draw.
     """
     order = np.argsort(-probabilities, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(probabilities[order]) != 0, True)) if len(order) else order
     weights = drawn[:, order]
-    hits = np.cumsum(weights * has[order], axis=1, dtype=np.float64)[:, ends]
+    hits = np.cumsum(weights * has[..., order], axis=1, dtype=np.float64)[:, ends]
     above = np.cumsum(weights, axis=1, dtype=np.float64)[:, ends]
     new = np.diff(hits, axis=1, prepend=0.0)
-    total = hits[:, -1] if len(ends) else np.zeros(len(drawn))
+    total = hits[:, -1] if len(ends) else np.zeros(len(hits))
     with np.errstate(invalid="ignore", divide="ignore"):
         result: np.ndarray = (new * np.where(above > 0, hits / above, 0)).sum(axis=1) / total
+    return result
+
+
+def _by_chance(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Average precisions where the pictures' labels are dealt out anew, shape (deals, labels): Fisher's permutations.
+
+    All labels of a picture stay together, so that the mean over labels is as uncertain as it is.
+    """
+    count, labels = targets.shape
+    deals = int(np.clip(_DEALT // max(count * labels, 1), 200, 1000)) if count else 0
+    random = np.random.default_rng(0)
+    orders = [random.permutation(count) for _ in range(deals)]
+    once = np.ones((1, count), np.float32)
+    found = np.empty((deals, labels))
+    for at in range(labels):
+        has = np.stack([targets[order, at] for order in orders]) if deals else np.zeros((0, count), bool)
+        found[:, at] = average_precisions(once, probabilities[:, at], has)
+    return found
+
+
+_DEALT = 20_000_000
+
+
+def _limit(chance: np.ndarray) -> float:
+    """What 39 of 40 deals do not exceed; nothing exceeds it where there are none."""
+    known = chance[np.isfinite(chance)]
+    return float(np.quantile(known, 0.975)) if len(known) else float("inf")
+
+
+def _finite_mean(chance: np.ndarray) -> np.ndarray:
+    """The mean over labels that some picture has, of each deal."""
+    known = np.isfinite(chance).all(axis=0)
+    result: np.ndarray = chance[:, known].mean(axis=1) if known.any() else np.zeros(0)
     return result
 
 
@@ -288,7 +321,7 @@ def _intervals(probabilities: np.ndarray, targets: np.ndarray, said: np.ndarray)
             found[:, -1] = np.where(known, precisions, 0).sum(axis=1) / known.sum(axis=1)
         return found
 
-    spans = intervals(figures, count, 2 * labels + 1)
+    spans = intervals(figures, count, 2 * labels + 1, centred=True)
     return [*((spans[2 * at], spans[2 * at + 1]) for at in range(labels)), (spans[-1], NOT_KNOWN)]
 
 
@@ -298,7 +331,8 @@ def _figures(
     hit, called, true = int((said & has).sum()), int(said.sum()), int(has.sum())
     return LabelFigures(
         name, precision, threshold, hit / called if called else float("nan"), hit / true if true else float("nan"),
-        2 * hit / (called + true) if called + true else float("nan"), true, called, hit, len(has), *spans,
+        2 * hit / (called + true) if called + true else float("nan"), true, called, hit, len(has),
+        average_precision_interval=spans[0], f1_interval=spans[1],
     )  # fmt: skip
 
 

@@ -193,7 +193,7 @@ class LabelRow:
     n: int
     average_precision: float
     average_precision_interval: tuple[float, float]
-    share: float
+    guessing: float
     threshold: float
     precision: float
     precision_interval: tuple[float, float]

@@ -69,7 +69,7 @@ def _labels(result: TrainResult) -> dict[str, Any]:
 
 def _row(figures: LabelFigures) -> report.LabelRow:
     return report.LabelRow(
-        figures.name, figures.n, figures.average_precision, figures.average_precision_interval, figures.share,
+        figures.name, figures.n, figures.average_precision, figures.average_precision_interval, figures.guessing,
         figures.threshold, figures.precision, figures.precision_interval, figures.recall, figures.recall_interval,
         figures.f1, figures.f1_interval,
     )  # fmt: skip

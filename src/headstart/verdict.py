@@ -79,8 +79,8 @@ def _hopeless_pair(evaluation: Evaluation) -> str | None:
 def of_labels(evaluation: LabelsEvaluation) -> str:
     """The same of labels.
 
-    Rules, in order: the mean average precision not surely above that of guessing; labels that are not surely found
-    better than by guessing; labels that no picture had; few pictures.
+    Rules, in order: a mean average precision that guessing reaches in one of 40 times or more; labels that are not
+    surely found better than by guessing; labels that no picture had; few pictures.
     """
     if not evaluation.n or not np.isfinite(evaluation.mean_average_precision):
         return "No picture with a label was left to measure on, so nothing is known about how good this classifier is."
@@ -93,8 +93,8 @@ def of_labels(evaluation: LabelsEvaluation) -> str:
         f" has {guessing:.1%}; every label was right on {exact.value:.1%} ({exact.low:.1%} to {exact.high:.1%}) of"
         f" {evaluation.n:,} {_held_back(evaluation.split)} pictures."
     )
-    if not low > guessing:
-        return f"{plain} These pictures do not show that anything was learnt: the figure is not surely above guessing."
+    if not evaluation.learnt:
+        return f"{plain} These pictures do not show that anything was learnt: guessing is as good too often."
     unseen = [each.name for each in evaluation.per_label if not each.n]
     doubtful = [each.name for each in evaluation.per_label if each.n and not each.found]
     if doubtful:

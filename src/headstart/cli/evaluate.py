@@ -21,9 +21,11 @@ headstart evaluate flowers.keras new-flowers/
 headstart evaluate flowers.keras labels.csv --split test --json
 headstart evaluate old.keras new.keras new-flowers/
 
-Two models are compared picture by picture (McNemar's test), and it is said where these pictures cannot separate them.
-Each look at test pictures is noted in the cache, and how often they were looked at is said with the figure. So is how
-many of them the model was trained on.
+A model of labels or of a number is measured on a table with the column labels or value.
+
+Two models of classes are compared picture by picture (McNemar's test), and it is said where these pictures cannot
+separate them. Each look at test pictures is noted in the cache, and how often they were looked at is said with the
+figure. So is how many of them the model was trained on.
 """
 
 

@@ -29,7 +29,8 @@ yellow, inside a line. It is called like the picture, with .explained.jpg at the
 
 A folder's pictures come sorted by name as text, the same on every machine: 10.jpg before 2.jpg. The table that --csv
 writes has the columns file, label, probability, known, error and a row for every picture, also for those that cannot
-be read.
+be read. A model of labels gives labels in place of label and probability, with | between; one of a number gives value,
+low and high.
 
 \b
 headstart predict flowers.keras tulip.jpg

@@ -14,7 +14,8 @@ EXAMPLES = """
 Train an image classifier on PHOTOS and measure it on pictures that no choice has seen.
 
 PHOTOS is a folder of class folders; a folder with train/ and any of validation/ and test/; a CSV or Parquet with
-path,label[,split][,group]; a zip or tar of one of these; or a URL of such an archive.
+path,label[,split][,group], where several labels (column labels, with | between) or a number (column value) may stand in
+place of label; a zip or tar of one of these; or a URL of such an archive.
 
 \b
 headstart train flowers/ -o flowers.keras
@@ -22,6 +23,7 @@ headstart train flowers/ -o flowers.keras --source mobilenet --image-size 160
 headstart train flowers/ -o flowers.keras --source mobilenet --weights my.h5
 headstart train flowers/ -o flowers.keras --source auto
 headstart train labels.csv -o model.keras --head dense --augment light
+headstart train values.csv -o model.keras
 headstart train flowers/ -o flowers.keras --recipe mine.yaml --epochs 5
 headstart train flowers/ -o flowers.keras --compare-scratch --scratch-epochs 5
 
