@@ -114,27 +114,27 @@ def test_the_verdict_says_where_nothing_was_learnt_and_which_labels_are_doubtful
 
 def test_guessing_is_taken_for_learning_about_as_seldom_as_is_said():
     learnt, found = 0, 0
-    for seed in range(120):
+    for seed in range(60):
         random = np.random.default_rng(1000 + seed)
         targets = random.random((40, 2)) < 0.3
         blind = score(random.random((40, 2)), targets, ["a", "b"], thresholds=[0.5, 0.5], split="test")
         learnt += blind.learnt
         found += sum(each.found for each in blind.per_label)
-    assert learnt <= 8  # of 120, where 3 are expected
-    assert found <= 14  # of 240, where 6 are expected
+    assert learnt <= 5  # of 60, where 1 or 2 are expected
+    assert found <= 9  # of 120, where 3 are expected
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say():
     big_p, big_t = made(60_000, seed=9)
     truth = by_definition_fast(big_p[:, 0], big_t[:, 0])
     hits = 0
-    for seed in range(60):
+    for seed in range(40):
         p, t = made(80, seed=seed)
         low, high = (
             score(p, t, ["a", "b", "c"], thresholds=[0.5] * 3, split="x").per_label[0].average_precision_interval
         )
         hits += low <= truth <= high
-    assert hits >= 51
+    assert hits >= 33
 
 
 def by_definition_fast(probabilities, has):

@@ -102,6 +102,18 @@ def test_labels_that_cannot_be_learnt_are_refused(tmp_path, cells, expected):
     assert expected in refused(made(tmp_path, "path,labels", cells))
 
 
+def test_a_set_that_is_one_group_or_whose_copies_leave_nothing_is_refused(tmp_path):
+    one = Dataset.open(made(tmp_path, "path,value,group", [f"{number},g" for number in range(8)]))
+    with pytest.raises(PhotosError, match="all pictures are one group"):
+        split(one)
+    cells = ["a,train", "a,train", "b,train", "b,train", "a,test", "b,test"]
+    table = made(tmp_path, "path,labels,split", cells)
+    for copy, of in ((0, 4), (1, 4)):
+        (tmp_path / f"{copy}.jpg").write_bytes((tmp_path / f"{of}.jpg").read_bytes())
+    with pytest.raises(PhotosError, match="say nothing of a, b: they are too few, or all the same"):
+        split(Dataset.open(table))
+
+
 def test_labels_of_one_split_alone_are_told(tmp_path):
     cells = ["a,train", "a,train", "b,train", "b,train", "a|A,test", "c,test"]
     dataset = Dataset.open(made(tmp_path, "path,labels,split", cells))

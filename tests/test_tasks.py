@@ -252,7 +252,7 @@ def test_the_command_line_says_them_for_people_as_json_and_as_csv(both, run, tmp
     (tmp_path / "bad.jpg").write_text("no picture")
     for task, result in both.items():
         good = result.dataset.path(0)
-        status, out, err = run("predict", result.model, good, tmp_path / "bad.jpg", "--json")
+        status, out, _ = run("predict", result.model, good, tmp_path / "bad.jpg", "--json")
         rows = [json.loads(line) for line in out.splitlines()]
         assert status == 2
         assert set(rows[0]) == {"file", "known"} | (

@@ -138,6 +138,12 @@ def _leaks(dataset: Dataset, leaking: np.ndarray, group: np.ndarray, rank: np.nd
 
 def _check(dataset: Dataset) -> None:
     bare = targets.find(dataset.task).lacking(dataset, dataset.split_indices("train"))
+    if bare and dataset.task != "classes":
+        raise PhotosError(
+            f"The training pictures that are left say nothing of {some(bare)}: they are too few, or all the same; the"
+            " others are in a held-out split too.\nTake the copies out of one side, or give no splits and let headstart"
+            " make them."
+        )
     if bare:
         raise PhotosError(
             f"No training picture is left of {some(bare)}: all of them are in a held-out split too.\n"
@@ -146,7 +152,8 @@ def _check(dataset: Dataset) -> None:
     if not np.isin(dataset.splits, ("validation", "test")).any() or not np.any(
         dataset.labels[np.isin(dataset.splits, ("validation", "test"))] >= 0
     ):
+        which = "every class is" if dataset.task == "classes" else "all pictures are"
         raise PhotosError(
-            "Nothing can be held out to measure on: every class is one group of pictures that belong together.\n"
+            f"Nothing can be held out to measure on: {which} one group of pictures that belong together.\n"
             "Add pictures of other groups, or give a validation split."
         )
