@@ -96,11 +96,12 @@ def only(task: str, what: str, *able: str) -> None:
 
     >>> only("labels", "Sources are ranked")
     Traceback (most recent call last):
-    headstart.errors.InputError: Sources are ranked for one class a picture; these pictures have labels.
-    Leave that out.
+    headstart.errors.InputError: Sources are ranked for one class a picture alone; these pictures have labels.
+    Leave that out, or give pictures with one class a picture.
     """
     able = able or ("classes",)
     if task not in able:
         raise InputError(
-            f"{what} for {' or '.join(SAID[name] for name in able)}; these pictures have {SAID[task]}.\nLeave that out."
+            f"{what} for {' or '.join(SAID[name] for name in able)} alone; these pictures have {SAID[task]}.\n"
+            f"Leave that out, or give pictures with {SAID[able[0]]}."
         )
