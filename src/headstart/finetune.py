@@ -10,6 +10,7 @@ stages as a frozen one.
 from __future__ import annotations
 
 import importlib.util
+import math
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart import comparison, heads, tempering, trunk, tuning_files, tuning_rules
+from headstart import comparison, heads, tasks, trunk, tuning_files, tuning_rules
 from headstart.comparison import Comparison
 from headstart.errors import EngineError, MissingExtraError, NoRoomError, RecipeError, near
 from headstart.evaluate import Evaluation, score
@@ -83,9 +84,11 @@ class Tuning:
         boundary: the layer below which nothing was tuned; None where everything was.
         blocks: how many blocks were tuned.
         settings: how.
-        frozen, tuned: both on pictures that neither was fitted on.
-        compared: the paired test between them, the tuned one first.
-        gain: nats of loss that the tuned one has less, at the best temperature of each, with its 95 % interval.
+        judged, judged_on: how many pictures decided, and which these are: neither side was fitted on them.
+        frozen, tuned: both on these pictures, and `compared` the paired test between them, the tuned one first; None
+            where pictures have labels or a number.
+        losses: mean loss of both on these pictures, as `losses` of the task has it (`tasks/`).
+        gain: of loss that the tuned one has less, with its 95 % interval.
         kept: whether the tuned one was taken.
         history: of the tuned part, as Keras has it; `val_` is on the judging pictures.
         seconds: of each epoch.
@@ -106,6 +109,9 @@ class Tuning:
     tuned: Evaluation | None = field(default=None, repr=False)
     compared: Comparison | None = field(default=None, repr=False)
     gain: tuple[float, float, float] | None = None
+    losses: tuple[float, float] | None = None
+    judged: int = 0
+    judged_on: str = ""
     kept: bool = False
     history: dict[str, list[float]] = field(default_factory=dict, repr=False)
     seconds: tuple[float, ...] = field(default=(), repr=False)
@@ -114,11 +120,6 @@ class Tuning:
     resumed: int = 0
     passed_over: tuple[str, ...] = ()
     took: float = 0.0
-
-    @property
-    def judged_on(self) -> str:
-        """Which pictures decided."""
-        return self.frozen.accuracy.split if self.frozen else ""
 
     @property
     def what(self) -> str:
@@ -142,12 +143,16 @@ class Tuning:
     @property
     def words(self) -> str:
         """What came of it, in some sentences."""
-        if not self.tried or self.compared is None or self.gain is None:
+        if not self.tried or self.gain is None:
             return f"The network stays frozen: {self.why}."
         taken = "It is kept" if self.kept else "The frozen one is kept"
-        return (
-            f"Tuned was {self.what}. {self.compared.words('the tuned network', 'the frozen one')} {taken}: {self.why}."
-        )
+        if self.compared is not None:
+            said = self.compared.words("the tuned network", "the frozen one")
+        else:
+            before, after = self.losses or (math.nan, math.nan)
+            loss = f"a loss of {before:.3f}, tuned {after:.3f}"
+            said = f"On {self.judged:,} pictures that judge, the frozen network has {loss}."
+        return f"Tuned was {self.what}. {said} {taken}: {self.why}."
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -158,6 +163,8 @@ class Tuning:
             "frozen": self.frozen.accuracy.as_dict() if self.frozen else None,
             "tuned": self.tuned.accuracy.as_dict() if self.tuned else None,
             "compared": self.compared.as_dict() if self.compared else None,
+            "losses": dict(zip(("frozen", "tuned"), self.losses, strict=True)) if self.losses else None,
+            "judged": {"n": self.judged, "on": self.judged_on} if self.judged else None,
             "loss_gain": dict(zip(("value", "low", "high"), self.gain, strict=True)) if self.gain else None,
             "history": self.history, "epoch_seconds": [round(value, 3) for value in self.seconds],
             "trials": [trial.as_dict() for trial in self.trials], "rates": self.rates, "resumed": self.resumed,
@@ -230,8 +237,10 @@ def outlook(frozen: Frozen) -> Worth:
     if importlib.util.find_spec("tensorflow") is None:
         extra = "pip install 'headstart[cpu]'"
         return Worth(False, f"tuning trains on TensorFlow, which is not installed: {extra}")
-    labels = frozen.features.dataset.labels
+    dataset, labels = frozen.features.dataset, frozen.features.dataset.labels
     _, judge = frozen.parts
+    if dataset.task != "classes":
+        return tuning_rules.worth_for_targets(len(judge))
     scarce = few(labels[frozen.rows]) or len(np.unique(frozen.folds)) > 20
     return tuning_rules.worth(len(judge), _error(frozen.head, labels[frozen.rows]), few=scarce)
 
@@ -315,7 +324,7 @@ class _Run:
         if chosen is None:
             trials = self._trials(worker)
             best = _chosen(trials)
-            losses = tempering.losses(answers, self.labels[self.judge])
+            losses = self._losses(answers)
             if not _gains(losses - best.losses, errors=0.0):
                 change = f"{losses.mean():.3f} to {best.loss:.3f}"
                 why = f"{len(trials)} short trials gained nothing that shows; the best took the loss from {change}"
@@ -340,13 +349,14 @@ class _Run:
             return replace(evidence, tried=False, why=why), None
         tuned = self._compiled(job, outputs)
         after = self._scored(tuned.answers)
-        found = comparison.compare(after, before)
-        differences = tempering.losses(answers, self.labels[self.judge]) - tempering.losses(
-            tuned.answers, self.labels[self.judge]
-        )
-        kept, why = _verdict(found, differences)
+        found = comparison.compare(after, before) if after is not None and before is not None else None
+        one, other = self._losses(answers), self._losses(tuned.answers)
+        kept, why = _verdict(found, one - other)
         job.tidy()
-        evidence = replace(evidence, tuned=after, compared=found, gain=_interval(differences), kept=kept, why=why)
+        evidence = replace(
+            evidence, tuned=after, compared=found, gain=_interval(one - other), kept=kept, why=why,
+            losses=(float(one.mean()), float(other.mean())), judged=len(self.judge), judged_on=self._where,
+        )  # fmt: skip
         return evidence, tuned if kept else None
 
     # ---- what is to be tuned ----------------------------------------------------------------------------------------
@@ -418,8 +428,15 @@ class _Run:
         return next(outputs for outputs in every if outputs and _name(outputs) == cut)
 
     def _settings(self, batch_norm: str, pictures: int) -> Settings:
-        counts = np.bincount(self.labels[self.fit_rows], minlength=len(self.dataset.classes)).tolist()
+        counts: list[int] = []
+        if self.dataset.task == "classes":
+            counts = np.bincount(self.labels[self.fit_rows], minlength=len(self.dataset.classes)).tolist()
         return tuning_rules.settings_for(pictures, counts, batch_norm=batch_norm, given=self.options)
+
+    def _losses(self, answers: np.ndarray) -> np.ndarray:
+        """Of each judging picture."""
+        found: np.ndarray = tasks.find(self.dataset.task).losses(answers, self.dataset, self.judge)
+        return found
 
     # ---- doing it ---------------------------------------------------------------------------------------------------
 
@@ -435,7 +452,7 @@ class _Run:
             what = f"trial: {blocks} blocks below {_name(outputs)}, {batch_norm}"
             told = self._call(worker, "tuning:tune", job, what, steps=TRIAL_STEPS)
             job.note_trial(told)
-        losses = tempering.losses(job.answers(), self.labels[self.judge])
+        losses = self._losses(job.answers())
         accuracy, loss = told["after"]
         return Trial(
             boundary, blocks, _name(outputs), batch_norm, tuple(told["before"]), accuracy, loss, told["step_seconds"],
@@ -456,7 +473,7 @@ class _Run:
             "augment": tuning_files.augmentation(self.recipe, settings.batch_norm),
             "outputs": [output.fingerprint for output in outputs],
             "rows": [digests[int(row)].hex() for row in (*rows, *judge)],
-            "labels": self.labels[[*rows, *judge]].tolist(),
+            "targets": self.dataset.target_matrix(np.concatenate([rows, judge])).tolist(),
             "head": [float(np.abs(layer.kernel).sum()) for layer in head.layers],
         })  # fmt: skip
         return tuning_files.prepare(
@@ -523,6 +540,8 @@ class _Run:
             data = HeadData(
                 self.frozen.features.matrix(self.fit_rows, outputs), self.labels[self.fit_rows],
                 len(self.dataset.classes), self.frozen.folds[inside], self.recipe.seed,
+                targets=None if self.dataset.task == "classes" else self.dataset.target_matrix(self.fit_rows),
+                activation=self.frozen.head.layers[-1].activation,
             )  # fmt: skip
             self._heads[outputs] = heads.find(self.frozen.head.name).fit(data, options=dict(self.recipe.head_options))
         return self._heads[outputs]
@@ -545,8 +564,15 @@ class _Run:
         answers = apply(layers, features.matrix(self.judge, ours))
         return Tuned(spec, features, ours, layers, self.fit_rows, self.judge, answers)
 
-    def _scored(self, answers: np.ndarray) -> Evaluation:
-        where = "validation" if self.frozen.judge is not None else "held out of the training"
+    @property
+    def _where(self) -> str:
+        return "validation" if self.frozen.judge is not None else "held out of the training"
+
+    def _scored(self, answers: np.ndarray) -> Evaluation | None:
+        """The figures of classes; of labels and numbers the losses say it all."""
+        if self.dataset.task != "classes":
+            return None
+        where = self._where
         return score(answers, self.labels[self.judge], self.dataset.classes, split=where, rows=self.judge)
 
 
@@ -627,10 +653,12 @@ def _interval(differences: np.ndarray) -> tuple[float, float, float]:
     return mean, mean - _ERRORS * error, mean + _ERRORS * error
 
 
-def _verdict(found: Comparison, differences: np.ndarray) -> tuple[bool, str]:
+def _verdict(found: Comparison | None, differences: np.ndarray) -> tuple[bool, str]:
     """Whether the tuned network is better by more than noise: in accuracy, or in loss and not worse in accuracy."""
     mean, low, high = _interval(differences)
     loss = f"the loss falls by {mean:.3f} ({low:.3f} to {high:.3f})"
+    if found is None:
+        return low > 0, f"{loss}, which is more than noise" if low > 0 else f"{loss}, which may be noise"
     if found.separated and found.difference > 0:
         return True, f"the pictures tell the two apart by accuracy, and {loss}"
     if low > 0 and found.difference >= 0:

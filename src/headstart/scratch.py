@@ -35,6 +35,7 @@ from headstart.evaluate import score
 from headstart.head_start import HeadStart, Side, Tuned
 from headstart.heads import apply, dense
 from headstart.progress import Progress, silent
+from headstart.tasks import only
 from headstart.trunk import spec
 from headstart.worker import Worker
 
@@ -95,6 +96,7 @@ def compare_scratch(
         >>> print(result.head_start.sentence)                             # doctest: +SKIP
     """
     check(epochs, seconds, seeds)
+    only(result.task, "Training from scratch is compared")
     run = _Run(result)
     planned = epochs or (MOST_EPOCHS if seconds is not None else len((result.history or {}).get("loss", ())) or EPOCHS)
     sealed.opening(result.dataset, run.watched, run.frozen.head.layers, run.frozen.outputs, command="compare-scratch")

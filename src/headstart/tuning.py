@@ -295,8 +295,10 @@ class _Training:
         if self._refits:
             seen = self.graph.pooled(lambda: self.material.clean())
             targets = self.material.targets
+            classes = self.graph.activation == "softmax"
             data = HeadData(
-                seen, targets.argmax(axis=1), targets.shape[1], np.arange(len(targets)) % 5, self.seed
+                seen, targets.argmax(axis=1), targets.shape[1], np.arange(len(targets)) % 5, self.seed,
+                targets=None if classes else targets, activation=self.graph.activation,
             )  # fmt: skip
             fitted = heads.find(self.head["name"]).fit(data, options=self.head["options"])
             self.graph.set_head([(layer.kernel, layer.bias) for layer in fitted.layers])

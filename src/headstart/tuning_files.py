@@ -166,10 +166,9 @@ def prepare(
     job.tidy()
     digests = dataset.digests or ()
     names = np.frombuffer(b"".join(digests[int(row)] for row in rows), np.uint8).reshape(len(rows), -1)
-    every = np.eye(len(dataset.classes), dtype=np.float32)
     with atomic_path(folder / "facts.npz") as temporary:
-        np.savez(temporary, targets=every[dataset.labels[rows]], digests=names,
-                 judged_targets=every[dataset.labels[judge]])  # fmt: skip
+        np.savez(temporary, targets=dataset.target_matrix(rows), digests=names,
+                 judged_targets=dataset.target_matrix(judge))  # fmt: skip
     numbers: dict[str, Any] = {
         f"{number}_{index}": values
         for number, layer in enumerate(head.layers) for index, values in enumerate((layer.kernel, layer.bias))

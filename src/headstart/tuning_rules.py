@@ -19,6 +19,8 @@ BATCH_NORM = (FROZEN, ADAPT, BATCH)
 SEPARABLE = 6
 """Pictures that one network must have right and the other wrong before a paired test can part the two: McNemar's exact
 test gives p = 0.031 for 6 against 0, and 0.063 for 5."""
+LEAST_JUDGED = 50
+"""Pictures of labels or numbers that judge, at least."""
 STEPS = 240
 """Steps of a run on a small set. BiT-HyperRule (Kolesnikov et al. 2020, arXiv 1912.11370) takes 500 of 512 pictures
 below 20,000 pictures; a head that begins at its own optimum has less far to go, and two cores have less time."""
@@ -212,6 +214,13 @@ class Worth:
 
     tries: bool
     why: str
+
+
+def worth_for_targets(judged: int) -> Worth:
+    """The same for labels and numbers, where no picture is simply right or wrong: enough must be there to judge."""
+    if judged < LEAST_JUDGED:
+        return Worth(False, f"only {judged:,} pictures could judge, and {LEAST_JUDGED} are needed")
+    return Worth(True, f"{judged:,} pictures judge")
 
 
 def worth(judged: int, error: float, *, few: bool) -> Worth:
