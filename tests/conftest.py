@@ -138,7 +138,8 @@ def start_tuner(_session_cache: Path, tmp_path_factory: pytest.TempPathFactory) 
     if importlib.util.find_spec("tensorflow") is None:
         pytest.skip("TensorFlow is not installed: pip install 'headstart[cpu]'")
     folder = tmp_path_factory.mktemp("jobs")
-    (folder / "sitecustomize.py").write_text(f"import headstart\nheadstart.__path__.append({str(Path(__file__).parent)!r})\n")
+    here = str(Path(__file__).parent)
+    (folder / "sitecustomize.py").write_text(f"import headstart\nheadstart.__path__.append({here!r})\n")
     path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
 
     def start() -> Worker:

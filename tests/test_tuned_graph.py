@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 import tuning_jobs
 from tuning_jobs import BOUNDARY, CUT, DENSE, LINEAR, arguments, problem
 

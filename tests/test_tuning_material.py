@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from tuning_jobs import problem
 
 from headstart import tuning_material, views
 from headstart.augment import PRESETS, View
 from headstart.tuning_material import AT_ONCE, Material, measured, smoothed
+from tuning_jobs import problem
 
 AUGMENT = {"augmentation": PRESETS["light"].as_dict(), "seed": 4}
 

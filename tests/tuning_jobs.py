@@ -11,6 +11,7 @@ import random
 import signal
 import time
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from unittest import mock
 
@@ -23,10 +24,15 @@ from headstart.tuning_rules import Settings
 
 SPEC = {"name": "mobilenet_0.25", "image_size": [32, 32], "weights": "random", "seed": 0, "preprocessing": "source"}
 BOUNDARY, CUT, SHAPE, WIDE = "conv_pw_3_relu", "conv_pw_5_relu", (8, 8, 32), 64
-LINEAR = {"name": "linear", "shape": [{"units": 3, "activation": "softmax", "dropout": 0.0}], "options": {"strength": 0.1}}
+LINEAR = {
+    "name": "linear", "options": {"strength": 0.1},
+    "shape": [{"units": 3, "activation": "softmax", "dropout": 0.0}],
+}  # fmt: skip
 DENSE = {
     "name": "dense", "options": {},
-    "shape": [{"units": 8, "activation": "relu", "dropout": 0.0}, {"units": 3, "activation": "softmax", "dropout": 0.3}],
+    "shape": [
+        {"units": 8, "activation": "relu", "dropout": 0.0}, {"units": 3, "activation": "softmax", "dropout": 0.3},
+    ],
 }  # fmt: skip
 
 
@@ -49,7 +55,7 @@ def problem(folder, *, head=LINEAR, pictures=48, judged=30, views=2, classes=3, 
     given = {"targets": every[labels], "judged_targets": every[known]} if targets is None else targets
     np.savez(folder / "facts.npz", digests=draws.integers(0, 256, (pictures, 32)).astype(np.uint8), **given)
     sizes, numbers = [WIDE, *(layer["units"] for layer in head["shape"])], {}
-    for number, (wide, units) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for number, (wide, units) in enumerate(pairwise(sizes)):
         numbers[f"{number}_0"] = (draws.standard_normal((wide, units)) * 0.2).astype(np.float32)
         numbers[f"{number}_1"] = (draws.standard_normal(units) * 0.1).astype(np.float32)
     np.savez(folder / "head.npz", **numbers)
@@ -124,6 +130,7 @@ def _patched(*, slow=0.0, save_every=None, die_while_saving=None, full_disk=Fals
         return gradients
 
     with ExitStack() as patches:
+
         def put(target, name, value):
             patches.enter_context(mock.patch.object(target, name, value))
 
@@ -270,7 +277,7 @@ def folding(kind):
     source, last = _network(kind)
     scramble(source)
     head = [{"units": 2, "activation": "linear", "dropout": 0.2}]
-    with mock.patch.object(tuned_graph, "built", lambda spec: source):
+    with mock.patch.object(tuned_graph, "built", return_value=source):
         graph = TunedGraph(SPEC, [[last, "avg"]], boundary=None, head=head, batch_norm="frozen", seed=0)
     x = tf.constant(np.random.default_rng(1).standard_normal((5, 12, 12, 3)), tf.float32)
     variables = [variable for group in graph.groups for variable in group]
@@ -295,7 +302,8 @@ def folding(kind):
     return {
         "outputs": float(np.abs(np.asarray(ours) - np.asarray(plain)).max() / np.abs(np.asarray(plain)).max()),
         "gradients": dict(zip((variable.path for variable in variables), apart, strict=True)),
-        "folded": len(graph._folded), "still": _statistics(graph) == before, "normalisations": len(graph.normalisations),
+        "folded": len(graph._folded), "normalisations": len(graph.normalisations),
+        "still": _statistics(graph) == before,
         "dropout": float(np.abs(noisy[0] - noisy[1]).max()),
         "trained": len(variables) == len(graph.model.trainable_variables),
     }  # fmt: skip
