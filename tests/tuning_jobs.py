@@ -18,6 +18,7 @@ from unittest import mock
 import numpy as np
 
 from headstart import checkpoints, tuned_graph, tuning
+from headstart.sources._graph import randomise
 from headstart.tuned_graph import TunedGraph
 from headstart.tuning_material import Material
 from headstart.tuning_rules import Settings
@@ -77,7 +78,7 @@ def arguments(folder, *, head=LINEAR, target=True, **settings):
 def tune(given, **patches):
     """`tuning.tune` with parts of it changed (`_patched`); what it returned, and a digest of the weights."""
     graphs = []
-    with _patched(**patches) as seen, mock.patch.object(TunedGraph, "__init__", _noted(graphs)):
+    with _tiny(), _patched(**patches) as seen, mock.patch.object(TunedGraph, "__init__", _noted(graphs)):
         told = tuning.tune(**given)
     variables = {variable.path: np.asarray(variable) for variable in graphs[-1].model.variables}
     return {**told, **seen, "weights": _digest(variables.values()), "statistics": _statistics(graphs[-1])}
@@ -150,12 +151,8 @@ def _patched(*, slow=0.0, save_every=None, die_while_saving=None, full_disk=Fals
 
 
 def find_rate(given, **patches):
-    with _patched(**patches):
+    with _tiny(), _patched(**patches):
         return tuning.find_rate(**given)
-
-
-def boundaries(**given):
-    return tuning.boundaries(**given)
 
 
 def optimizing(given):
@@ -332,7 +329,7 @@ def statistics(given):
 def settled(given):
     """Whether the statistics at the end of a training by `batch` are those of the weights at its end."""
     graphs = []
-    with mock.patch.object(TunedGraph, "__init__", _noted(graphs)):
+    with _tiny(), mock.patch.object(TunedGraph, "__init__", _noted(graphs)):
         told = tuning.tune(**given)
     graph, material = graphs[-1], Material.open(Path(given["folder"]))
     ended = _statistics(graph)
@@ -360,14 +357,40 @@ def _training(given):
     keras.utils.set_random_seed(given["seed"])
     tf.config.experimental.enable_op_determinism()
     chosen, folder = Settings(**given["settings"]), Path(given["folder"])
-    graph = TunedGraph(
-        given["spec"], given["outputs"], boundary=given["boundary"], head=given["head"]["shape"],
-        batch_norm=chosen.batch_norm, momentum=chosen.momentum, seed=given["seed"],
-    )  # fmt: skip
+    with _tiny():
+        graph = TunedGraph(
+            given["spec"], given["outputs"], boundary=given["boundary"], head=given["head"]["shape"],
+            batch_norm=chosen.batch_norm, momentum=chosen.momentum, seed=given["seed"],
+        )  # fmt: skip
     with np.load(folder / "head.npz", allow_pickle=False) as stored:
         graph.set_head([(stored[f"{number}_0"], stored[f"{number}_1"]) for number in range(len(graph.dense))])
     material = Material.open(folder, given["augment"])
     return graph, tuning._Training(graph, chosen, material=material, head=given["head"], seed=given["seed"]), chosen
+
+
+@contextmanager
+def _tiny():
+    """In place of the source a network with its names and shapes from the boundary to the cut, built in no time."""
+
+    def built(spec):
+        import keras
+        from keras import layers
+
+        x = start = keras.Input((32, 32, 3))
+        x = layers.ReLU(name="conv_pw_1_relu")(layers.Conv2D(8, 4, strides=4)(x))
+        x = layers.ReLU(name=BOUNDARY)(layers.Conv2D(32, 1)(x))
+        for block, strides in ((4, 2), (5, 1)):
+            x = layers.DepthwiseConv2D(3, strides=strides, padding="same", use_bias=False, name=f"conv_dw_{block}")(x)
+            x = layers.ReLU()(layers.BatchNormalization(name=f"conv_dw_{block}_bn")(x))
+            x = layers.Conv2D(64, 1, use_bias=False, name=f"conv_pw_{block}")(x)
+            x = layers.BatchNormalization(name=f"conv_pw_{block}_bn")(x)
+            x = layers.ReLU(name=f"conv_pw_{block}_relu")(x)
+        model = keras.Model(start, x)
+        randomise(model, 0)
+        return model
+
+    with mock.patch.object(tuned_graph, "built", built):
+        yield
 
 
 def _noted(graphs):
