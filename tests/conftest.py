@@ -19,6 +19,10 @@
 | `values_table`     | session  | a CSV of the same pictures with a number: the spread of their grey levels
 | `trained_labels`   | session  | `labels_table` trained with `small_source` in f32; `.model` and `.report` are written
 | `trained_values`   | session  | the same of `values_table`
+
+
+| `start_tuner`      | session  | starts a `Worker("tensorflow")` that finds `tuning_jobs`; skips without TensorFlow
+| `tuner`            | session  | one that is running
 | `run`              | function | function (*arguments, stdin) -> (exit status, stdout, stderr) of the command line
 """
 
@@ -134,6 +138,30 @@ def small_trunk(_session_cache: Path, worker: Worker, small_source: dict[str, An
         patch.setenv("HEADSTART_PRECISION", "f32")
         patch.setenv("HEADSTART_CACHE", str(_session_cache))
         return prepare(wanted, worker).result()
+
+
+@pytest.fixture(scope="session")
+def start_tuner(_session_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Worker]:
+    if importlib.util.find_spec("tensorflow") is None:
+        pytest.skip("TensorFlow is not installed: pip install 'headstart[cpu]'")
+    folder = tmp_path_factory.mktemp("jobs")
+    here = str(Path(__file__).parent)
+    (folder / "sitecustomize.py").write_text(f"import headstart\nheadstart.__path__.append({here!r})\n")
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+    def start() -> Worker:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTHONPATH", path)
+            return Worker("tensorflow")
+
+    start.path = path  # type: ignore[attr-defined]  # for processes that start one themselves
+    return start
+
+
+@pytest.fixture(scope="session")
+def tuner(start_tuner: Callable[[], Worker]) -> Iterator[Worker]:
+    with start_tuner() as running:
+        yield running
 
 
 @pytest.fixture

@@ -1,0 +1,438 @@
+"""Tuning a frozen classifier: what is tried, what is kept and why, and what happens when the worker is in trouble."""
+
+import importlib.util
+import json
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headstart import comparison, finetune, heads, tuning_files
+from headstart.errors import EngineError, MissingExtraError, RecipeError
+from headstart.evaluate import score
+from headstart.features import extract
+from headstart.finetune import (
+    Frozen,
+    Trial,
+    Tuning,
+    _chosen,
+    _error,
+    _Run,
+    _spread,
+    _told,
+    _verdict,
+    boundary_of,
+    for_far_pictures,
+    named,
+    outlook,
+    tune,
+)
+from headstart.heads import Head, HeadData
+from headstart.recipe import Recipe
+from headstart.store import Store
+from headstart.trunk import spec
+from headstart.tuning_rules import Settings
+
+BOUNDARY, CUT = "conv_pw_5_relu", "conv_pw_11_relu"
+ENDS = ["block5", "block4", "block3"]
+
+
+# ---- which part -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("how", "found"),
+    [("full", (None, 4)), ("blocks=1", ("block5", 1)), ("blocks=3", ("block3", 3)), ("blocks=4", (None, 4)),
+     ("blocks=99", (None, 4)), ("block5", ("block5", 1)), ("block3", ("block3", 3))],
+)  # fmt: skip
+def test_how_far_down_is_a_boundary_and_a_number_of_blocks(how, found):
+    assert boundary_of(how, ENDS) == found
+
+
+def test_a_boundary_that_there_is_not_is_named_with_those_that_look_like_it():
+    with pytest.raises(RecipeError, match=r"block3, block4, block5\. Did you mean .*block4"):
+        boundary_of("blok4", ENDS)
+    with pytest.raises(RecipeError, match="there are none"):
+        boundary_of("anything", [])
+
+
+def test_the_lowest_boundary_is_one_that_is_worth_keeping_and_the_middle_one_is_higher():
+    ends = [{"layer": name, "kept": name != "block3"} for name in ENDS]
+    assert _Run._lowest(ends) == ("block4", 2)
+    assert _Run._lowest([{"layer": "a", "kept": False}]) == (None, 2)
+    assert _Run._lowest([]) == (None, 1)
+    many = [{"layer": f"b{number}", "kept": True} for number in range(9)]
+    assert _Run._middle(many, ("b8", 9)) == ("b2", 3)
+    assert _Run._middle(many, ("b0", 1)) is None
+    assert _Run._kept("block3", 3, ends) == (None, 4)
+    assert _Run._kept("block4", 2, ends) == ("block4", 2)
+
+
+# ---- the verdict ----------------------------------------------------------------------------------------------------
+
+
+def compared(first, second):
+    """Of answers that are right or wrong as told."""
+    labels = np.zeros(len(first), int)
+
+    def answers(right):
+        return np.where(np.array(right)[:, None], [0.9, 0.1], [0.1, 0.9])
+
+    return comparison.compare(*(
+        score(answers(right), labels, ("a", "b"), split="validation", rows=np.arange(len(labels)))
+        for right in (first, second)
+    ))  # fmt: skip
+
+
+def verdict(gained, lost, of=200, differences=(0.1, 0.1)):
+    """So many pictures right by the tuned alone and by the frozen alone; mean and deviation of the loss that it has
+    less."""
+    first = np.array([True] * gained + [False] * lost + [True] * (of - gained - lost))
+    second = np.array([False] * gained + [True] * lost + [True] * (of - gained - lost))
+    mean, deviation = differences
+    spread = np.resize([-1.0, 1.0], of) * deviation + mean
+    return _verdict(compared(first, second), spread)
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "differences", "kept", "why"),
+    [
+        (20, 2, (0.1, 0.1), True, "by accuracy"),
+        (20, 2, (-0.1, 0.1), True, "by accuracy"),  # more pictures right, whatever the loss
+        (2, 20, (0.5, 0.1), False, "fewer pictures right"),
+        (3, 2, (0.1, 0.1), True, "more than noise"),
+        (0, 0, (0.1, 0.1), True, "more than noise"),
+        (2, 3, (0.1, 0.1), False, "fewer pictures right"),
+        (3, 2, (0.01, 1.0), False, "may be noise"),
+        (0, 0, (0.0, 0.0), False, "may be noise"),
+        (3, 2, (-0.1, 0.1), False, "may be noise"),
+    ],
+)
+def test_it_is_kept_where_it_is_better_by_more_than_noise(gained, lost, differences, kept, why):
+    found, said = verdict(gained, lost, differences=differences)
+    assert found is kept
+    assert why in said
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.floats(-1, 1), st.floats(0, 1))
+def test_what_names_fewer_pictures_right_is_never_kept(gained, lost, mean, deviation):
+    kept, _ = verdict(gained, lost, differences=(mean, deviation))
+    assert not (kept and gained < lost)
+    assert not (kept and gained == lost and mean <= 0)
+
+
+def trial(blocks, losses, norm="frozen"):
+    losses = np.asarray(losses, float)
+    return Trial(f"b{blocks}", blocks, "cut, avg", norm, (0.5, 1.0), 0.5, float(losses.mean()), 0.1, 1.0, losses)
+
+
+def test_the_trial_of_fewer_blocks_is_taken_where_the_pictures_cannot_tell():
+    noise = np.random.default_rng(0).standard_normal(100)
+    deep, high = trial(9, 0.5 + 0 * noise), trial(3, 0.501 + 0.1 * noise - 0.1 * noise.mean())
+    assert _chosen([deep, high]) is high
+    worse = trial(3, 0.6 + 0.1 * noise)
+    assert _chosen([deep, worse]) is deep
+    assert _chosen([worse]) is worse
+    assert _chosen([trial(9, deep.losses), trial(9, deep.losses - 0.001)]).loss == pytest.approx(0.499)
+
+
+# ---- what is told ---------------------------------------------------------------------------------------------------
+
+
+def test_what_the_worker_reports_is_said():
+    said = []
+    for facts in (
+        {"planned": 3, "epoch_seconds": 20.0, "wanted": 8}, {"batch": 8}, {"unsaved": "No space left on device"},
+        {"resumed": 12, "passed_over": ["state-00000020.npz"]}, {"resumed": 0, "passed_over": ["state-00000020.npz"]},
+        {"resumed": 12, "passed_over": []},
+        {"done": 4, "total": 8, "epoch": 1, "epochs": 2, "metric": 0.5, "loss": float("nan")}, {"done": 5, "total": 8},
+    ):  # fmt: skip
+        _told(lambda *told: said.append(told), "tuning", facts)
+    words = [told[0] for told in said]
+    assert "3 epochs of about 20 s, 60 s in all (of 8" in words[0]
+    assert "8 pictures at a time" in words[1]
+    assert "No space left on device" in words[2]
+    assert words[3] == "tuning: damaged, so passed over: state-00000020.npz; going on from step 12"
+    assert words[4].endswith("state-00000020.npz; beginning anew")
+    assert words[5] == "tuning: going on from step 12"
+    assert said[7:] == [("tuning", 4, 8), ("tuning", 5, 8)]
+
+
+def test_what_was_not_tried_is_told_as_frozen():
+    found = Tuning("auto", False, "there are few pictures")
+    assert found.words == "The network stays frozen: there are few pictures."
+    assert found.decided == {"fine_tune": "off", "fine_tune_options": {}}
+    assert json.loads(json.dumps(found.as_dict()))["kept"] is False
+
+
+def test_what_was_kept_is_a_recipe_that_does_the_same():
+    settings = Settings(epochs=3, budget=60.0, find_rate=True)
+    for boundary in (None, "block5"):
+        found = Tuning("auto", True, "", boundary, 2, settings, kept=True).decided
+        assert found["fine_tune"] == (boundary or "full")
+        assert Recipe(**found).fine_tune_options["epochs"] == 3
+        assert not {"budget", "find_rate"} & set(found["fine_tune_options"])
+    assert Tuning("auto", True, "", "b", 2, settings, kept=False).decided["fine_tune"] == "off"
+
+
+# ---- before anything ------------------------------------------------------------------------------------------------
+
+
+def test_the_error_is_the_one_of_pictures_that_were_not_fitted():
+    labels = np.array([0, 1, 1, 0])
+    assert _error(Head("linear", (), accuracy=0.75), labels) == 0.25
+    held = (np.array([1, 2, 7]), np.array([[0.1, 0.9], [0.9, 0.1], [0.9, 0.1]]))
+    assert _error(Head("dense", (), held_out=held), labels) == pytest.approx(1 / 3)
+    assert _error(Head("dense", ()), labels) == 1.0
+
+
+def test_a_sample_is_in_the_order_of_the_rows():
+    rows = np.arange(100, 200)
+    assert _spread(rows, 100, 0) is rows
+    some = _spread(rows, 10, 0)
+    assert (len(some), sorted(some.tolist())) == (10, some.tolist())
+
+
+def test_nothing_is_done_where_nothing_is_asked_for():
+    evidence, tuned = tune(None, Recipe(fine_tune="off"), None)
+    assert (evidence.tried, tuned) == (False, None)
+
+
+def test_without_tensorflow_auto_leaves_it_and_a_wish_names_the_extra(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(finetune.importlib.util, "find_spec", lambda name: None if name == "tensorflow" else find(name))
+    evidence, tuned = tune(None, Recipe(), None)
+    assert "pip install 'headstart[cpu]'" in evidence.why
+    assert (evidence.tried, tuned) == (False, None)
+    with pytest.raises(MissingExtraError, match=r"headstart\[cpu\]"):
+        tune(None, Recipe(fine_tune="full"), None)
+
+
+# ---- a worker in trouble --------------------------------------------------------------------------------------------
+
+
+class Troubled:
+    """A worker whose jobs end as told, one after another."""
+
+    def __init__(self, *ends, job=None):
+        self.ends, self.given, self.closed, self.job = list(ends), [], 0, job
+
+    def submit(self, _, **given):
+        self.given.append({name: value for name, value in given.items() if name != "progress"})
+        future, end = Future(), self.ends.pop(0)
+        if end == "interrupted":
+            asked = self.job
+
+            class Interrupted(Future):
+                def result(self, timeout=None):
+                    if timeout is None:
+                        raise KeyboardInterrupt
+                    assert (asked.folder / "stop").exists()
+                    return {"stopped": True}
+
+            return Interrupted()
+        if isinstance(end, Exception):
+            future.set_exception(end)
+        else:
+            future.set_result(end)
+        return future
+
+    def close(self):
+        self.closed += 1
+
+
+@pytest.fixture
+def call(tmp_path):
+    said = []
+    run = object.__new__(_Run)
+    run.progress, run._parts, run.start = (lambda *told: said.append(told[0])), 1, 0.0
+    job = tuning_files.Job(tmp_path, SimpleNamespace(for_worker=dict), (), None, {}, Settings(batch_size=32), 0, None)
+
+    def asked(worker, **more):
+        worker.job = job
+        return run._call(worker, "tuning:tune", job, "tuning", **more)
+
+    asked.run, asked.job, asked.said = run, job, said
+    return asked
+
+
+KILLED = EngineError("the Keras process for tuning:tune ended with status -9 before it answered.\n")
+
+
+def test_a_worker_that_ran_out_of_memory_is_started_again_with_smaller_parts(call):
+    worker = Troubled(KILLED, KILLED, {"epochs": 3}, {"epochs": 1})
+    assert call(worker, target="x") == {"epochs": 3}
+    assert [given["parts"] for given in worker.given] == [1, 2, 4]
+    assert worker.closed == 2
+    assert ["16 pictures at a time" in words or "8 pictures at a time" in words for words in call.said] == [True] * 2
+    call(worker)
+    assert worker.given[-1]["parts"] == 4  # what was learnt holds for the next job
+
+
+def test_a_worker_that_dies_again_and_again_is_given_up(call):
+    worker = Troubled(KILLED, KILLED, KILLED)
+    with pytest.raises(EngineError, match="status -9"):
+        call(worker, target="x")
+    assert worker.ends == []
+
+
+def test_other_trouble_is_told_at_once(call):
+    worker = Troubled(EngineError("the Keras process failed: ValueError: x"))
+    with pytest.raises(EngineError, match="ValueError"):
+        call(worker, target="x")
+    assert (worker.closed, call.said) == (0, [])
+
+
+def test_ctrl_c_lets_a_training_save_and_ends_a_trial_at_once(call):
+    with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
+        call(Troubled("interrupted"), target="x")
+    assert call.said == ["saving what was trained so far"]
+    assert not (call.job.folder / "stop").exists()
+    call.said.clear()
+    with pytest.raises(KeyboardInterrupt):
+        call(Troubled("interrupted"), steps=60)
+    assert call.said == []
+
+
+def test_a_training_that_was_stopped_from_elsewhere_is_not_taken_for_done(call):
+    with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
+        call.run._trained(Troubled({"stopped": True, "epochs": 3}), call.job)
+    assert not (call.job.folder / "done.json").exists()
+
+
+# ---- the whole of it ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shared_workers(worker, tuner, monkeypatch):
+    """The workers of the tests in place of those that a run would start; what they were asked for."""
+    asked = []
+
+    class Shared:
+        def __init__(self, running):
+            self.running = running
+
+        def start(self):
+            return self.running
+
+        def submit(self, job, **given):
+            asked.append(job)
+            return self.running.submit(job, **given)
+
+        def call(self, job, **given):
+            return self.submit(job, **given).result()
+
+        def close(self):
+            pytest.fail("a worker died")
+
+    @contextmanager
+    def lazy(backend):
+        yield Shared(tuner if backend == "tensorflow" else worker)
+
+    monkeypatch.setattr(finetune, "lazy", lazy)
+    monkeypatch.setattr(tuning_files, "lazy", lazy)
+    monkeypatch.setenv("HEADSTART_PRECISION", "f32")
+    return asked
+
+
+@pytest.fixture(scope="module")
+def frozen(_session_cache, tiny_dataset, small_trunk, small_source):
+    """A classifier of the training pictures, with a third of all to judge by."""
+    with Store() as store:
+        features = extract(tiny_dataset, small_trunk, store)
+        outputs = tuple(output for output in features.outputs if (output.layer, output.pooling) == (CUT, "avg"))
+        rows, judge = np.flatnonzero(np.arange(48) % 3 > 0), np.flatnonzero(np.arange(48) % 3 == 0)
+        folds = np.arange(len(rows)) % 4
+        data = HeadData(features.matrix(rows, outputs), tiny_dataset.labels[rows], 3, folds)
+        head = heads.find("linear").fit(data)
+        yield Frozen(spec(**small_source, cuts=(CUT,)), features, outputs, head, rows, folds, judge), store
+
+
+def test_tuning_starts_at_the_frozen_classifier_and_the_compiled_network_is_the_trained_one(frozen, shared_workers):
+    frozen, store = frozen
+    options = {"epochs": 1, "batch_norm": "frozen", "learning_rate": 1e-3, "find_rate": False}
+    recipe = Recipe(fine_tune=BOUNDARY, fine_tune_options=options)
+    evidence, _ = tune(frozen, recipe, store)
+    folders = [path for path in (finetune.cache_folder() / "tuning").iterdir() if (path / "done.json").is_file()]
+    told = json.loads((folders[0] / "done.json").read_text())["told"]
+    answers = frozen.answers(frozen.judge)
+    labels = frozen.features.dataset.labels[frozen.judge]
+    assert told["before"][0] == pytest.approx((answers.argmax(axis=1) == labels).mean())
+    assert told["before"][0] == pytest.approx(evidence.frozen.accuracy.value)
+    assert told["after"][0] == pytest.approx(evidence.tuned.accuracy.value)
+    assert (evidence.tried, evidence.boundary, evidence.blocks) == (True, BOUNDARY, 6)
+    assert (evidence.judged_on, evidence.gain is not None, bool(evidence.why)) == ("validation", True, True)
+    assert evidence.words.startswith("Tuned was the 6 blocks above conv_pw_5_relu.")
+    assert json.loads(json.dumps(evidence.as_dict()))["boundary"] == BOUNDARY
+    assert {"train.npy", "judged.npy"}.isdisjoint(path.name for path in folders[0].iterdir())
+
+    said = np.load(folders[0] / "answers.npy")
+    shared_workers.clear()
+    again, _ = tune(frozen, recipe, store)  # the same command once more
+    assert "tuning:tune" not in shared_workers
+    assert again.tuned.accuracy.value == evidence.tuned.accuracy.value
+    assert again.gain == pytest.approx(evidence.gain)
+    with pytest.MonkeyPatch.context() as patch:  # whatever is kept, the compiled network says what the worker said
+        patch.setattr(finetune, "_verdict", lambda *_: (True, "for once"))
+        kept, tuned = tune(frozen, recipe, store)
+    assert kept.decided["fine_tune"] == BOUNDARY
+    assert np.abs(tuned.answers - said).max() < 1e-3  # activations of the boundary are kept in half precision
+    assert np.array_equal(tuned.features.matrix(frozen.judge, tuned.outputs).shape, (len(frozen.judge), 128))
+    assert tuned.head(frozen).held_out is None
+
+
+def test_a_rate_that_was_found_is_found_again_without_its_pictures(frozen, shared_workers):
+    frozen, store = frozen
+    recipe = Recipe(fine_tune="blocks=2", fine_tune_options={"epochs": 1, "batch_norm": "adapt", "find_rate": True})
+    first, _ = tune(frozen, recipe, store)
+    assert "tuning:find_rate" in shared_workers
+    assert first.settings.learning_rate == pytest.approx(np.clip(first.rates["found"], 1e-6, 1e-2))
+    shared_workers.clear()
+    second, _ = tune(frozen, recipe, store)
+    assert not [job for job in shared_workers if job in ("tuning:find_rate", "tuning:tune")]
+    assert (second.settings, second.rates) == (first.settings, first.rates)
+
+
+def test_no_budget_for_an_epoch_leaves_the_network_frozen(frozen, shared_workers):
+    frozen, store = frozen
+    options = {"epochs": 1, "batch_norm": "frozen", "budget": 1.0}
+    late = Recipe(fine_tune="blocks=1", fine_tune_options=options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetune.time, "perf_counter", iter(np.arange(0.0, 1e4, 10)).__next__)
+        evidence, tuned = tune(frozen, late, store)
+    assert (evidence.tried, tuned) == (False, None)
+    assert "not one epoch fits into the budget of 1 s" in evidence.why
+
+
+def test_a_layer_that_there_is_not_is_named(frozen, shared_workers):
+    frozen, store = frozen
+    with pytest.raises(RecipeError, match="Did you mean conv_pw_5_relu"):
+        tune(frozen, Recipe(fine_tune="conv_pw_55_relu"), store)
+
+
+def test_a_fold_judges_where_no_pictures_are_set_apart(frozen):
+    whole = replace(frozen[0], judge=None)
+    tuned_on, judge = whole.parts
+    assert set(tuned_on) | set(judge) == set(whole.rows)
+    assert not set(tuned_on) & set(judge)
+    assert len(judge) == 8
+    fitted, judging = frozen[0].parts
+    assert (len(fitted), len(judging)) == (32, 16)
+
+
+def test_few_pictures_are_not_tuned_on(frozen):
+    found = outlook(frozen[0])
+    assert not found.tries
+    assert found.why
+
+
+def test_a_cut_is_named_as_a_recipe_names_it(frozen):
+    outputs = frozen[0].features.outputs
+    assert named(outputs[:1]) == {"cut": outputs[0].layer, "pooling": outputs[0].pooling}
+    assert named(outputs[:2]) == {"cut": outputs[0].layer, "pooling": "avg+max"}
+    assert for_far_pictures(frozen[0].features) == ()  # of three cuts, none is in the middle
