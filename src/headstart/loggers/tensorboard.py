@@ -78,6 +78,8 @@ class Run:
                 values = {f"epoch_{name.removeprefix(prefix)}": value for name, value in mine.items()}
                 _write(self.folder / phase / part, values, step=number)
             return
+        if "learning_rate" in logs:
+            callback.model.optimizer.learning_rate = logs["learning_rate"]  # the callback looks there
         callback.on_epoch_begin(number, {})
         callback.on_epoch_end(number, dict(logs))
         for writer in callback._writers.values():  # else it takes up to two minutes until anybody sees the epoch
