@@ -8,7 +8,6 @@ project asks of itself stands beside each ratio as `wanted`, met or not.
 import shutil
 import statistics
 import sys
-from functools import partial
 
 import recipe_views
 from duels import RIVALS, differ, duels, faster, headstart, rival
@@ -246,8 +245,7 @@ MEASUREMENTS = {
 
 _TAKES_EPOCHS = ("recipe-average", "recipe-inception", "recipe-flatten", "recipe-vgg")
 _SEEDS, _COUNTS = [0, 1, 2], ["none", "live", "1", "2", "4", "8", "16"]
-# name, default, kind, several or one, what it is for, which measurements it concerns
-_OPTIONS = (
+OPTIONS = (
     ("recipe-epochs", None, int, None, "epochs of each recipe, for a quick look (its own)", _TAKES_EPOCHS),
     ("rival-epochs", 10, int, None, "epochs in which the InceptionV3 rival seeks its best", ("recipe-inception",)),
     ("vgg-epochs", 1, int, None, "epochs of the VGG16 rival that are measured; 5 is all", ("recipe-vgg",)),
@@ -258,25 +256,3 @@ _OPTIONS = (
     ("view-pictures", 500, int, None, "training pictures of the views table", ("views",)),
     ("view-counts", _COUNTS, str, "+", "none (no augmentation), live, or numbers of views", ("views",)),
 )
-
-
-def add_options(parser):
-    """The options that the recipes' measurements take; run.py adds them to its own."""
-    group = parser.add_argument_group("recipes")
-    for name, default, kind, several, text, _ in _OPTIONS:
-        group.add_argument(f"--{name}", type=kind, nargs=several, default=default, help=f"{text} (default: {default})")
-
-
-def bound(given):
-    """The measurements as run.py calls them, their options filled in."""
-    return {name: partial(measure, given=given) for name, measure in MEASUREMENTS.items()}
-
-
-def told(given, measurement):
-    """The options of a command line that matter to a measurement and are not the defaults."""
-    text = ""
-    for name, default, _, several, _, concerned in _OPTIONS:
-        value = getattr(given, name.replace("-", "_"))
-        if measurement in concerned and value != default:
-            text += f" --{name} {' '.join(map(str, value)) if several else value}"
-    return text

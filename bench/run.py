@@ -2,8 +2,8 @@
 
     python bench/run.py [--shared ../shared] [--rounds 3] [--only NAME ...]
 
-The recipes against the documents they come from take hours and run only when asked for: `--only recipes` is all of
-them.
+The recipes against the documents they come from, and what fine-tuning costs and gains, take hours and run only when
+asked for: `--only recipes` and `--only tune` are all of them.
 
 Whole processes are timed from the outside, rival and headstart in turn, so that a machine that slows down slows both;
 ratios are taken round by round, and the table shows the median with the lowest and the highest.
@@ -21,7 +21,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+import own_options
 import recipes
+import tune
 from processes import spread, timed
 
 HERE = Path(__file__).parent
@@ -187,6 +189,8 @@ def rank(shared, _rounds, work):
 
 
 MEASUREMENTS = {f.__name__: f for f in (speed, extraction, startup, memory, accuracy, none_of_these, planted, rank)}
+PARTS = {"recipes": recipes, "tune": tune}
+"""Measurements that run only when asked for, by the name that asks for all of them."""
 
 
 def machine():
@@ -215,22 +219,25 @@ def main():
         "--shared", type=Path, default=HERE.parent.parent / "shared", help="folder with data/ and weights/"
     )
     parser.add_argument("--rounds", type=int, default=3)
-    names = [*MEASUREMENTS, *recipes.MEASUREMENTS, "recipes"]
+    names = [*MEASUREMENTS, *(name for part in PARTS.values() for name in part.MEASUREMENTS), *PARTS]
     parser.add_argument("--only", nargs="+", choices=names, default=list(MEASUREMENTS))
-    recipes.add_options(parser)
+    for title, part in PARTS.items():
+        own_options.add(parser, title, part.OPTIONS)
     parser.add_argument("--output", type=Path, default=HERE / "RESULTS.md")
     given = parser.parse_args()
     if not (given.shared / "data/cats_vs_dogs").is_dir():
         sys.exit(f"{given.shared} has no data/cats_vs_dogs: give the folder with the pictures by --shared")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sections = read_sections(given.output)
-    measurements = {**MEASUREMENTS, **recipes.bound(given)}
-    wanted = [name for asked in given.only for name in (recipes.MEASUREMENTS if asked == "recipes" else [asked])]
+    measurements = dict(MEASUREMENTS)
+    for part in PARTS.values():
+        measurements.update(own_options.bound(part.MEASUREMENTS, given))
+    wanted = [name for asked in given.only for name in (PARTS[asked].MEASUREMENTS if asked in PARTS else [asked])]
     with tempfile.TemporaryDirectory(prefix="headstart-bench-") as folder:
         for name in wanted:
             title, rows = measurements[name](given.shared, given.rounds, Path(folder))
-            options = recipes.told(given, name)
-            command = f"`python bench/run.py --rounds {given.rounds} --only {name}{options}`"
+            chosen = "".join(own_options.told(given, name, part.OPTIONS) for part in PARTS.values())
+            command = f"`python bench/run.py --rounds {given.rounds} --only {name}{chosen}`"
             command += f", {datetime.date.today()}. {machine()}"
             lines = [command, "", "| what | figure | |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]
             sections[title] = "\n".join(lines)

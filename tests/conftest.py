@@ -15,6 +15,10 @@
 | `f32`              | function | features and predictions of this test are computed in f32
 | `trained`          | session  | `tiny_pictures` trained with `small_source` in f32; `.model` and `.report` are written
 | `loaded`           | session  | the classifier of `trained`, read from its file
+| `labels_table`     | session  | a CSV of the pictures of `tiny_pictures` with the labels fault, wide and odd
+| `values_table`     | session  | a CSV of the same pictures with a number: the spread of their grey levels
+| `trained_labels`   | session  | `labels_table` trained with `small_source` in f32; `.model` and `.report` are written
+| `trained_values`   | session  | the same of `values_table`
 | `run`              | function | function (*arguments, stdin) -> (exit status, stdout, stderr) of the command line
 """
 
@@ -36,6 +40,7 @@ import pytest
 from headstart.classifier import Classifier
 from headstart.cli import main
 from headstart.dataset import Dataset
+from headstart.images import read
 from headstart.recipe import Recipe
 from headstart.result import TrainResult
 from headstart.train import train
@@ -156,6 +161,46 @@ def loaded(_session_cache: Path, trained: TrainResult) -> Classifier:
         patch.setenv("HEADSTART_PRECISION", "f32")
         patch.setenv("HEADSTART_CACHE", str(_session_cache))
         return Classifier.load(trained.model)
+
+
+@pytest.fixture(scope="session")
+def labels_table(tiny_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fault: global or local; wide: global; odd: every other picture, which no network can see."""
+    rows = ["path,labels"]
+    for number, path in enumerate(sorted(tiny_pictures.rglob("*.jpg"))):
+        kind = path.parent.name
+        named = ["fault"] * (kind != "nominal") + ["wide"] * (kind == "global") + ["odd"] * (number % 2)
+        rows.append(f"{path},{'|'.join(named)}")
+    table = tmp_path_factory.mktemp("labels") / "labels.csv"
+    table.write_text("\n".join(rows), "utf-8")
+    return table
+
+
+@pytest.fixture(scope="session")
+def values_table(tiny_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rows = ["path,value"]
+    for path in sorted(tiny_pictures.rglob("*.jpg")):
+        rows.append(f"{path},{float(read(path, (64, 64)).std()):.4f}")
+    table = tmp_path_factory.mktemp("values") / "values.csv"
+    table.write_text("\n".join(rows), "utf-8")
+    return table
+
+
+def _trained_on(table: Path, cache: Path, source: dict[str, Any]) -> TrainResult:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEADSTART_PRECISION", "f32")
+        patch.setenv("HEADSTART_CACHE", str(cache))
+        return train(table, Recipe(**source), output=table.with_suffix(".keras"), report=table.with_suffix(".html"))
+
+
+@pytest.fixture(scope="session")
+def trained_labels(_session_cache: Path, labels_table: Path, small_source: dict[str, Any]) -> TrainResult:
+    return _trained_on(labels_table, _session_cache, small_source)
+
+
+@pytest.fixture(scope="session")
+def trained_values(_session_cache: Path, values_table: Path, small_source: dict[str, Any]) -> TrainResult:
+    return _trained_on(values_table, _session_cache, small_source)
 
 
 @pytest.fixture

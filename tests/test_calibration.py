@@ -144,7 +144,7 @@ def test_the_words_hold_the_errors_before_and_after_on_pictures_that_decided_not
 def test_a_run_saves_the_temperature_inside_the_model(tiny_pictures, small_source, f32, tmp_path, monkeypatch):
     asked = []
 
-    def half_as_sure(probabilities, labels, *, on=OUT_OF_FOLD):
+    def half_as_sure(probabilities, labels, *, on=OUT_OF_FOLD, smoothed=False):
         asked.append((probabilities, labels))
         return Calibration(temperature=2.0, found=2.0, low=1.5, high=2.5, n=len(labels), on=on)
 
@@ -181,7 +181,7 @@ def test_a_dense_head_is_never_calibrated_on_what_is_reported(
     tiny_dataset, small_source, f32, monkeypatch, options, validation, on
 ):
     seen = []
-    monkeypatch.setattr(calibration, "fit", lambda p, y, *, on: seen.append(p) or Calibration(n=len(y), on=on))
+    monkeypatch.setattr(calibration, "fit", lambda p, y, *, on, **_: seen.append(p) or Calibration(n=len(y), on=on))
     splits = np.array(["train", "train", "train", "test"] * 12, "<U10")
     splits[1::8] = "validation" if validation else "train"
     dataset = replace(tiny_dataset, splits=splits)

@@ -331,7 +331,7 @@ def test_rows_without_a_file_are_unreadable(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
-        (["path,labels", "pics/0.jpg,a"], "no column label; it has: path, labels. Did you mean labels?"),
+        (["path,lable", "pics/0.jpg,a"], "no column label; it has: path, lable. Did you mean lable?"),
         (["a,b", "1,2"], "no column path"),
         (["path,label,splits", "pics/0.jpg,a,train"], "has a column splits; headstart reads split"),
         (["path,label", "pics/0.jpg,a", "pics/1.jpg,"], "row 3: the label is empty"),

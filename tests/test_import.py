@@ -21,9 +21,10 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src/headstart").rglob("*.py"))
 PUBLIC = """
 Classifier Comparison Dataset Evaluation Explanation Features Finding Findings Head HeadStart LayerFacts LearningCurve
-Prediction Ranking Rate Recipe Rejection Source Summary
-TrainResult Trunk Tuning __version__ audit compare compare_scratch errors evaluate features finetune fit_head learning_curve_of
-load_recipe pictures_in rank source sources summary train wilson write_csv
+NumberPrediction NumbersEvaluation
+LabelsEvaluation LabelsPrediction Prediction Ranking Rate Recipe Rejection Source Summary
+TrainResult Trunk Tuning __version__ audit compare compare_scratch errors evaluate features finetune fit_head
+learning_curve_of load_recipe pictures_in rank source sources summary train wilson write_csv
 """.split()
 STAGES = ("audit", "evaluate", "features", "finetune", "summary", "train")
 LATE = {"keras", "tensorflow", "openvino", "scipy", "h5py", "pyarrow", "rich", "jinja2", "urllib3", "threadpoolctl"}

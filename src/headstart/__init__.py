@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from headstart.api import summary as summary
     from headstart.api import train as train
     from headstart.classifier import Classifier as Classifier
-    from headstart.classifier import Prediction as Prediction
     from headstart.comparison import Comparison as Comparison
     from headstart.dataset import Dataset as Dataset
     from headstart.evaluate import Evaluation as Evaluation
@@ -54,7 +53,12 @@ if TYPE_CHECKING:
     from headstart.head_start import HeadStart as HeadStart
     from headstart.heads import Head as Head
     from headstart.intervals import wilson as wilson
+    from headstart.label_figures import LabelsEvaluation as LabelsEvaluation
     from headstart.learning_curve import LearningCurve as LearningCurve
+    from headstart.number_figures import NumbersEvaluation as NumbersEvaluation
+    from headstart.predictions import LabelsPrediction as LabelsPrediction
+    from headstart.predictions import NumberPrediction as NumberPrediction
+    from headstart.predictions import Prediction as Prediction
     from headstart.ranking import Ranking as Ranking
     from headstart.recipe import Recipe as Recipe
     from headstart.rejection import Rejection as Rejection
@@ -66,14 +70,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Classifier", "Comparison", "Dataset", "Evaluation", "Explanation", "Features", "Finding", "Findings", "Head",
-    "HeadStart", "LayerFacts", "LearningCurve", "Prediction", "Ranking", "Rate", "Recipe", "Rejection", "Source",
-    "Summary", "TrainResult", "Trunk", "Tuning", "__version__", "audit", "compare", "compare_scratch", "errors",
-    "evaluate", "features", "finetune", "fit_head", "learning_curve_of", "load_recipe", "pictures_in", "rank", "source",
-    "sources", "summary", "train", "wilson", "write_csv",
+    "HeadStart", "LabelsEvaluation", "LabelsPrediction", "LayerFacts", "LearningCurve", "NumberPrediction",
+    "NumbersEvaluation", "Prediction", "Ranking", "Rate", "Recipe", "Rejection", "Source", "Summary", "TrainResult",
+    "Trunk", "Tuning", "__version__", "audit", "compare", "compare_scratch", "errors", "evaluate", "features",
+    "finetune", "fit_head", "learning_curve_of", "load_recipe", "pictures_in", "rank", "source", "sources", "summary",
+    "train", "wilson", "write_csv",
 ]  # fmt: skip
 
 _HOME = {
-    "Classifier": "classifier", "Prediction": "classifier", "Dataset": "dataset", "Evaluation": "evaluate",
+    "Classifier": "classifier", "Prediction": "predictions", "LabelsPrediction": "predictions",
+    "NumberPrediction": "predictions", "LabelsEvaluation": "label_figures", "NumbersEvaluation": "number_figures",
+    "Dataset": "dataset", "Evaluation": "evaluate",
     "Rate": "evaluate", "Explanation": "explanation", "Rejection": "rejection", "Features": "features",
     "Finding": "findings", "Findings": "findings", "Head": "heads", "wilson": "intervals", "Recipe": "recipe",
     "TrainResult": "result", "Source": "sources", "Trunk": "trunk", "Comparison": "comparison", "compare": "api",

@@ -184,9 +184,9 @@ def _crowded(dataset: Dataset, rows: Sequence[int]) -> str | None:
     """The class that would lose too much to one group, or None."""
     if len(rows) <= _TOO_MANY:
         return None
-    sizes = np.bincount(dataset.labels[dataset.labels >= 0], minlength=len(dataset.classes))
-    labels = dataset.labels[np.asarray(rows)]
-    held = np.bincount(labels[labels >= 0], minlength=len(dataset.classes))
+    if dataset.task == "numbers":
+        return "all" if len(rows) > _TOO_LARGE * len(dataset) else None
+    sizes, held = dataset.target_matrix().sum(axis=0), dataset.target_matrix(rows).sum(axis=0)
     over = np.flatnonzero(held > np.maximum(_TOO_LARGE * sizes, 1))
     return dataset.classes[int(over[0])] if len(over) else None
 

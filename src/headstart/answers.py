@@ -9,19 +9,18 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import itertools
 import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from headstart.classifier import Classifier, Prediction
+from headstart.classifier import Classifier
 from headstart.errors import InputError, PhotosError, PictureError
 from headstart.files import atomic_path, why_not_writable
 from headstart.folders import is_candidate, is_litter
-
-COLUMNS = ("file", "label", "probability", "known", "error")
-"""Of every row; `known` is empty where the model has no rule; `p(<class>)` columns follow where they are wanted."""
+from headstart.predictions import Answer, Prediction
 
 
 def pictures_in(folder: str | os.PathLike[str]) -> Iterator[str]:
@@ -50,9 +49,11 @@ def pictures_in(folder: str | os.PathLike[str]) -> Iterator[str]:
 
 
 def write_csv(
-    predictions: Iterable[Prediction], path: str | os.PathLike[str], *, probabilities: Sequence[str] = ()
+    predictions: Iterable[Answer], path: str | os.PathLike[str], *, probabilities: Sequence[str] = ()
 ) -> Path:
     """Write one row a prediction, in their order: file, label, probability, known, error.
+
+    Of labels it has file, labels (with `|` between), known, error; of a number file, value, low, high, known, error.
 
     The file is whole or not there. A picture that could not be read has its row too, with `error` filled in and the
     rest empty. The text is UTF-8, with quotes where a name has commas, quotes or line breaks. A spreadsheet takes text
@@ -82,8 +83,8 @@ def write_csv(
 
 
 def save_explanations(
-    classifier: Classifier, predictions: Iterable[Prediction], folder: str | os.PathLike[str]
-) -> Iterator[Prediction]:
+    classifier: Classifier, predictions: Iterable[Answer], folder: str | os.PathLike[str]
+) -> Iterator[Answer]:
     """The same predictions, each with its explanation written to a folder before it is handed on.
 
     A file is called like its picture, with `.explained.jpg` at the end; of two pictures of one name the second gets a
@@ -118,7 +119,7 @@ def check_csv(path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def csv_lines(predictions: Iterable[Prediction], probabilities: Sequence[str] = ()) -> Iterator[str]:
+def csv_lines(predictions: Iterable[Answer], probabilities: Sequence[str] = ()) -> Iterator[str]:
     """The header and a row a prediction, each with its line feed, one at a time as predictions come."""
     line = io.StringIO(newline="")
     writer = csv.writer(line, lineterminator="\r\n")  # so that a name with either of the two is put in quotes
@@ -129,11 +130,15 @@ def csv_lines(predictions: Iterable[Prediction], probabilities: Sequence[str] = 
         writer.writerow(row)
         return line.getvalue().removesuffix("\r\n") + "\n"
 
-    header = written([*COLUMNS, *(_text(f"p({name})") for name in probabilities)])
-    for each in predictions:
+    waiting = iter(predictions)
+    first = next(waiting, None)
+    said = (Prediction if first is None else first).COLUMNS
+    header = written(["file", *said, "known", "error", *(_text(f"p({name})") for name in probabilities)])
+    for each in () if first is None else itertools.chain([first], waiting):
         shares = [_number(each.probabilities.get(name)) for name in probabilities]
         known = "" if each.known is None else str(each.known).lower()
-        row = [_file(each.file), _text(each.label), _number(each.probability), known, _text(each.error)]
+        cells = [_text(cell) if cell is None or isinstance(cell, str) else _number(cell) for cell in each.cells]
+        row = [_file(each.file), *cells, known, _text(each.error)]
         yield header + written([*row, *shares])  # with the first row: what fails before it has said nothing
         header = ""
     if header:

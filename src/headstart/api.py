@@ -41,6 +41,7 @@ from headstart.splits import folds
 from headstart.splitting import keys, together
 from headstart.store import Store
 from headstart.summary import Summary, summarise
+from headstart.tasks import only
 from headstart.train import train as run
 from headstart.worker import building_backend, lazy
 
@@ -190,6 +191,7 @@ def learning_curve_of(result: TrainResult) -> LearningCurve | None:
     Example:
         >>> print(learning_curve_of(train("flowers/")).words)             # doctest: +SKIP
     """
+    only(result.task, "A learning curve is drawn")
     if (base := result.frozen) is None:
         raise ValueError("a curve is measured where the result was trained. Received: frozen=None")
     return measure_curve(
@@ -327,6 +329,7 @@ def fit_head(features: Features, head: str = Recipe.head, *, folds: int = 5, see
         PhotosError: fewer than two classes are left.
     """
     dataset = features.dataset
+    only(dataset.task, "A head is fitted by itself")
     rows = np.flatnonzero(np.isin(dataset.splits, ("", "train")) & (dataset.labels >= 0))
     rows = np.array([row for row in rows.tolist() if row not in features.bad], int)
     labels = dataset.labels[rows]
@@ -355,7 +358,8 @@ def evaluate(
     """
     if not isinstance(classifier, Classifier):
         classifier = Classifier.load(classifier)
-    return classifier.evaluate(photos, split=split, progress=progress)
+    found: Evaluation = classifier.evaluate(photos, split=split, progress=progress)
+    return found
 
 
 def rank(
@@ -435,6 +439,8 @@ def compare(
     """
     names = [str(each) if isinstance(each, (str, os.PathLike)) else "one" for each in (first, second)]
     both = [each if isinstance(each, Classifier) else Classifier.load(each) for each in (first, second)]
+    for each in both:
+        only(each.task, "Two models are compared")
     comparison.check_classes(both[0].class_names, both[1].class_names, (names[0], names[1]))
     dataset = photos if isinstance(photos, Dataset) else Dataset.open(photos, training=False)
     dataset = dataset.digested()

@@ -115,7 +115,7 @@ def _duplicates(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
             places.setdefault((str(dataset.splits[row]), dataset.names[row]), []).append(row)
         for (split, name), same in places.items():
             if len(same) > 1 and split != "left out":
-                note = f"{number(len(same), 'file')} of {name} with the same bytes."
+                note = f"{_files_of(dataset, len(same), name)} with the same bytes."
                 yield Finding("duplicate", _files(dataset, same), note, _ONE_SIDE)
 
 
@@ -131,9 +131,28 @@ def _two_labels(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
     for rows in _read_copies(dataset, seen):
         names = sorted({dataset.names[row] for row in rows})
         if len(names) > 1:
-            note = f"The same picture is in {' and in '.join(names)}."
+            note = f"The same picture {_told(dataset)} {_joint(dataset).join(names)}."
             action = f"{_kept(dataset, rows)} Take out the one that is wrong."
             yield Finding("two_labels", _files(dataset, rows), note, action)
+
+
+_SAID = {
+    "classes": ("is in", " and in "),
+    "labels": ("is labelled", " and again "),
+    "numbers": ("has the value", " and "),
+}
+
+
+def _told(dataset: Dataset) -> str:
+    return _SAID[dataset.task][0]
+
+
+def _joint(dataset: Dataset) -> str:
+    return _SAID[dataset.task][1]
+
+
+def _files_of(dataset: Dataset, count: int, name: str) -> str:
+    return f"{number(count, 'file')} of {name}" if dataset.task == "classes" else f"{number(count, 'file')} ({name})"
 
 
 def _kept(dataset: Dataset, rows: list[int]) -> str:
@@ -149,7 +168,7 @@ def _near(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
     for name, together in _alike(dataset).items():
         names = sorted({dataset.names[row] for row in together})
         if len(names) > 1 and len({digests[row] for row in together}) > 1:
-            what = f"Nearly the same picture is in {' and in '.join(names)}."
+            what = f"Nearly the same picture {_told(dataset)} {_joint(dataset).join(names)}."
             action = f"{_kept(dataset, together)} Take out the one that is wrong."
             yield _agreed("two_labels", dataset, together, what, action, name, seen)
         rows = [row for row in together if dataset.splits[row] != "left out"]
@@ -160,7 +179,7 @@ def _near(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
             what = f"Nearly the same picture is in {' and '.join(splits)}."
             yield _agreed("leak", dataset, rows, what, _FURTHEST, name, seen)
         elif len({dataset.names[row] for row in rows}) == 1:
-            what = f"{number(len(rows), 'file')} of {dataset.names[rows[0]]} show nearly the same picture."
+            what = f"{_files_of(dataset, len(rows), dataset.names[rows[0]])} show nearly the same picture."
             yield _agreed("near_duplicate", dataset, rows, what, _ONE_SIDE, name, seen)
 
 
@@ -208,6 +227,8 @@ def _shortcuts(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
 
 
 def _imbalance(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
+    if dataset.task == "numbers":
+        return
     sizes = _sizes(dataset, _usable(dataset, seen, _TRAINED_ON))
     most, least = int(np.argmax(sizes)), int(np.argmin(sizes))
     if sizes[most] > IMBALANCE * sizes[least]:
@@ -217,9 +238,11 @@ def _imbalance(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
 
 
 def _tiny(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
+    if dataset.task == "numbers":
+        return
     trained = _usable(dataset, seen, _TRAINED_ON)
     for label in np.flatnonzero(_sizes(dataset, trained) < TINY).tolist():
-        rows = np.flatnonzero(trained & (dataset.labels == label)).tolist()
+        rows = np.flatnonzero(trained & (dataset.target_matrix()[:, label] > 0)).tolist()
         note = f"{dataset.classes[label]} has {number(len(rows), 'training picture')}; {TINY} or more are advised."
         yield Finding("odd", _files(dataset, rows), note, "Nothing. Its figures will be coarse: add pictures.")
 
@@ -227,7 +250,7 @@ def _tiny(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
 def _unmeasured(dataset: Dataset, seen: Seen) -> Iterator[Finding]:
     """Classes of which nothing is held back, where something is."""
     held = _usable(dataset, seen, _HELD_BACK)
-    if not held.any():
+    if not held.any() or dataset.task == "numbers":
         return
     for label in np.flatnonzero(_sizes(dataset, held) == 0).tolist():
         note = f"No picture of {dataset.classes[label]} is held back: how well it is named is not measured."
@@ -245,7 +268,8 @@ def _usable(dataset: Dataset, seen: Seen, splits: tuple[str, ...]) -> np.ndarray
 
 def _sizes(dataset: Dataset, which: np.ndarray) -> np.ndarray:
     """How many of these rows each class has."""
-    return np.bincount(dataset.labels[which], minlength=len(dataset.classes))
+    result: np.ndarray = dataset.target_matrix(np.flatnonzero(which)).sum(axis=0).astype(int)
+    return result
 
 
 CHECKS: tuple[Check, ...] = (

@@ -20,6 +20,8 @@ import numpy as np
 from headstart import tempering
 from headstart.evaluate import Evaluation
 from headstart.heads import Head, Layer, log_loss, softmax
+from headstart.intervals import wilson
+from headstart.tempering import BOUNDS
 
 LEAST_WRONG = 10
 """Wrong answers that a temperature is fitted on, at least: it is they that say how sure is too sure."""
@@ -68,7 +70,7 @@ class Calibration:
         """What a reader should know, in one or two sentences."""
         if self.applied:
             done = (
-                f"Temperature {self.temperature:.2f} ({self.low:.2f} to {self.high:.2f}), fitted on {self.n:,}"
+                f"Temperature {self.temperature:.2f}{self._span()}, fitted on {self.n:,}"
                 f" {self.on}, is inside the model."
             )
         else:
@@ -80,6 +82,9 @@ class Calibration:
         if not self.applied:
             return f"{done} Calibration error {_error(self.after)} {where}."
         return f"{done} Calibration error {_error(self.before)} before, {_error(self.after)} after, {where}."
+
+    def _span(self) -> str:
+        return "" if np.isnan(self.low) else f" ({self.low:.2f} to {self.high:.2f})"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, as `headstart train --json` and `headstart.json` have them."""
@@ -100,13 +105,14 @@ class Calibration:
         }
 
 
-def fit(probabilities: np.ndarray, labels: np.ndarray, *, on: str = OUT_OF_FOLD) -> Calibration:
+def fit(probabilities: np.ndarray, labels: np.ndarray, *, on: str = OUT_OF_FOLD, smoothed: bool = False) -> Calibration:
     """The temperature of least cross-entropy, applied where it is better than 1 by more than noise.
 
     Args:
         probabilities: shape (pictures, classes), from fits that had not seen the pictures.
         labels: 0 .. classes − 1, shape (pictures,).
         on: which pictures these are, for people.
+        smoothed: whether the network was trained on smoothed labels, which make it shy.
 
     Example:
         >>> random = np.random.default_rng(0)
@@ -122,7 +128,8 @@ def fit(probabilities: np.ndarray, labels: np.ndarray, *, on: str = OUT_OF_FOLD)
     asked = Calibration(n=len(labels), wrong=wrong, on=on)
     if wrong < LEAST_WRONG:
         why = f"{wrong} of {len(labels):,} held-out answers were wrong, too few to say how sure is too sure"
-        return replace(asked, why=why)
+        asked = replace(asked, why=why)
+        return _surer(asked, probabilities, labels) if smoothed else asked
     logits = np.log(np.maximum(np.asarray(probabilities, np.float64), _TINY))
     scale, error = tempering.fitted(logits, labels)
     found = 1 / scale
@@ -141,25 +148,51 @@ def fit(probabilities: np.ndarray, labels: np.ndarray, *, on: str = OUT_OF_FOLD)
     return replace(done, temperature=found, why="it is better than 1 by more than noise")
 
 
+def _surer(asked: Calibration, probabilities: np.ndarray, labels: np.ndarray) -> Calibration:
+    """Few answers are wrong, so nothing can be said against being sure; but answers can be too shy all the same.
+
+    That is so where their mean probability lies below Wilson's interval of what was right, as label smoothing has it.
+    Then the temperature takes the mean to the lower end of that interval, and no further.
+    """
+    if not len(labels):
+        return asked
+    least, _ = wilson(len(labels) - asked.wrong, len(labels))
+    logits = np.log(np.maximum(np.asarray(probabilities, np.float64), _TINY))
+    if softmax(logits).max(axis=1).mean() >= least:
+        return asked
+    low, high = 1.0, 1 / BOUNDS[0]
+    for _ in range(60):
+        scale = (low * high) ** 0.5
+        low, high = (scale, high) if softmax(logits * scale).max(axis=1).mean() < least else (low, scale)
+    return replace(
+        asked, temperature=1 / low, found=1 / low, loss_before=log_loss(softmax(logits), labels),
+        loss_after=log_loss(softmax(logits * low), labels),
+        why="the answers were shyer than they were wrong, by more than noise",
+    )  # fmt: skip
+
+
 def calibrate(
-    head: Head, labels: np.ndarray, *, watched: tuple[np.ndarray, np.ndarray] | None = None
-) -> tuple[Head, Calibration]:
+    head: Head, labels: np.ndarray, *, watched: tuple[np.ndarray, np.ndarray] | None = None,
+    smoothed: bool = False,
+) -> tuple[Head, Calibration]:  # fmt: skip
     """Fit a temperature on answers that a head gave to pictures it was not fitted on, and fold it in.
 
     Args:
         head: a fitted head.
         labels: of the pictures that it was given to fit, shape (pictures,).
         watched: probabilities and labels of pictures that were watched while it was trained and are not reported on.
+        smoothed: whether the network was trained on smoothed labels.
 
     Returns:
         The head with the temperature inside, and what was found; the head as it came where there are no such answers.
     """
     if watched is not None:
-        found = fit(*watched, on=HELD_OUT)
+        found = fit(*watched, on=HELD_OUT, smoothed=smoothed)
     elif head.held_out is not None:
         rows, probabilities = head.held_out
         clean = rows < len(labels)  # further rows are augmented views of the same pictures
-        found = fit(probabilities[clean], labels[rows[clean]], on=OUT_OF_FOLD if head.history is None else HELD_OUT)
+        where = HELD_OUT if smoothed or head.history is not None else OUT_OF_FOLD
+        found = fit(probabilities[clean], labels[rows[clean]], on=where, smoothed=smoothed)
     else:
         found = Calibration(why="every picture was trained on or is reported on, so none is left to fit a temperature")
     return replace(head, layers=folded(head.layers, found.temperature)), found

@@ -117,13 +117,13 @@ def choose_cut(
         joined: all layers of the features are one candidate, side by side.
         seed: draws the sample where there are more than `SAMPLE` rows.
     """
-    groups = _joined_groups(features.outputs, pooling) if joined else groups_of(features.outputs, pooling)
+    groups = joined_groups(features.outputs, pooling) if joined else groups_of(features.outputs, pooling)
     if len(groups) == 1:
-        return _unscored(groups[0], "it was the only one asked for")
+        return without_comparison(groups[0], "it was the only one asked for")
     if not scorable(labels, folds).any():
         deepest = [group for group in groups if group[0].layer == features.outputs[-1].layer]
         alone = "one picture" if len(np.unique(labels)) == len(labels) else "one group of pictures"
-        return _unscored(deepest[0], f"{alone} a class leaves none to compare cuts on, and it is the deepest")
+        return without_comparison(deepest[0], f"{alone} a class leaves none to compare cuts on, and it is the deepest")
     screen_on, sample = samples(len(rows), seed)
     with one_core_each() as run:
         part = (rows[screen_on], labels[screen_on], folds[screen_on])
@@ -156,7 +156,7 @@ def screen(
         neighbours: count the vote of nearest neighbours too.
         several: look for layers that are worth more together.
     """
-    block, columns = features.matrix(rows), _columns(features.outputs)
+    block, columns = features.matrix(rows), columns_of(features.outputs)
     known = scorable(labels, folds)
 
     def part(group: tuple[Output, ...]) -> np.ndarray:
@@ -191,7 +191,7 @@ def screen(
     if chosen is None:
         return scored, None
     together = score(chosen)
-    gains = not _within(-together.losses, -best.losses, LOSS_ERRORS)
+    gains = not within(-together.losses, -best.losses, LOSS_ERRORS)
     return scored, together if gains else None
 
 
@@ -221,7 +221,8 @@ def unscored(outputs: tuple[Output, ...]) -> Candidate:
     return Candidate(outputs, *_NOTHING)
 
 
-def _unscored(outputs: tuple[Output, ...], why: str) -> Choice:
+def without_comparison(outputs: tuple[Output, ...], why: str) -> Choice:
+    """What is chosen where nothing is compared."""
     only = unscored(outputs)
     return Choice(only, (only,), 0, why)
 
@@ -250,7 +251,7 @@ def _candidate(
 def nearest(scored: list[Candidate]) -> list[Candidate]:
     """Those whose distance to the best is within two standard errors, the nearest first."""
     top = max(scored, key=_rank)
-    near = [c for c in scored if _within(top.right, c.right, 2)]
+    near = [c for c in scored if within(top.right, c.right, 2)]
     return sorted(near, key=_rank, reverse=True)
 
 
@@ -259,6 +260,7 @@ def _rank(candidate: Candidate) -> tuple[float, float]:
 
 
 def groups_of(outputs: Sequence[Output], pooling: str | None) -> list[tuple[Output, ...]]:
+    """Every layer under each pooling, and under both side by side."""
     by_layer: dict[str, list[Output]] = {}
     for output in outputs:
         by_layer.setdefault(output.layer, []).append(output)
@@ -272,7 +274,7 @@ def groups_of(outputs: Sequence[Output], pooling: str | None) -> list[tuple[Outp
     return groups
 
 
-def _joined_groups(outputs: Sequence[Output], pooling: str | None) -> list[tuple[Output, ...]]:
+def joined_groups(outputs: Sequence[Output], pooling: str | None) -> list[tuple[Output, ...]]:
     """All layers side by side, under each pooling."""
     if pooling is not None:
         return [tuple(outputs)]
@@ -281,7 +283,8 @@ def _joined_groups(outputs: Sequence[Output], pooling: str | None) -> list[tuple
     return [*each, tuple(outputs)] if len(each) > 1 else each
 
 
-def _columns(outputs: Sequence[Output]) -> dict[Output, slice]:
+def columns_of(outputs: Sequence[Output]) -> dict[Output, slice]:
+    """Where each output's numbers stand in a matrix of all of them."""
     columns, start = {}, 0
     for output in outputs:
         columns[output] = slice(start, start + output.dimensions)
@@ -297,13 +300,13 @@ def _pick(finalists: list[Candidate], others: list[Candidate]) -> Choice:
     """
     single = [c for c in finalists if len(c.layers) == 1] or finalists
     accurate = max(single, key=_rank)
-    level = [c for c in single if _within(accurate.right, c.right, ACCURACY_ERRORS)]
+    level = [c for c in single if within(accurate.right, c.right, ACCURACY_ERRORS)]
     best = min(level, key=lambda c: c.loss)
-    level = [c for c in level if _within(-best.losses, -c.losses, LOSS_ERRORS)]
+    level = [c for c in level if within(-best.losses, -c.losses, LOSS_ERRORS)]
     chosen = min(level, key=lambda c: (c.dimensions, c.loss))
     candidates = (*sorted(finalists, key=_rank, reverse=True), *sorted(others, key=_rank, reverse=True))
     together = max((c for c in finalists if len(c.layers) > 1), key=_rank, default=None)
-    if together is not None and not _within(together.right, accurate.right, ACCURACY_ERRORS):
+    if together is not None and not within(together.right, accurate.right, ACCURACY_ERRORS):
         why = f"{len(together.layers)} layers side by side were more accurate than the best of them by more than noise"
         return Choice(together, candidates, len(together.right), why)
     if chosen is best:
@@ -315,7 +318,7 @@ def _pick(finalists: list[Candidate], others: list[Candidate]) -> Choice:
     return Choice(chosen, candidates, len(chosen.right), f"{why}, in accuracy and loss")
 
 
-def _within(best: np.ndarray, other: np.ndarray, errors: float) -> bool:
+def within(best: np.ndarray, other: np.ndarray, errors: float) -> bool:
     """Whether `other` lies behind `best` by no more than so many standard errors of the paired difference."""
     difference = best.astype(np.float64) - other.astype(np.float64)
     return bool(difference.mean() <= errors * difference.std() / np.sqrt(len(difference)) + _SOLVER_NOISE)

@@ -1,4 +1,7 @@
-"""A trunk, a head and class names: what predicts, is saved and loaded."""
+"""A trunk, a head and class names: what predicts, is saved and loaded.
+
+Labels and numbers are answered in the same way: what differs is asked of the task's module (`tasks/`).
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,16 @@ from typing import Any, overload
 
 import numpy as np
 
-from headstart import classifier_file, explanation, rejection, sealed
+from headstart import classifier_file, explanation, rejection, sealed, targets, tasks
 from headstart.dataset import Dataset
 from headstart.errors import InputError, ModelFileError, PhotosError, PictureError, near
-from headstart.evaluate import Evaluation
 from headstart.explanation import Explanation
 from headstart.features import Features, Progress, extract
 from headstart.files import why_not_writable
 from headstart.heads import Layer, apply
 from headstart.listing import number, some
-from headstart.previews import figure
+from headstart.predictions import SHOWN as SHOWN
+from headstart.predictions import Prediction as Prediction
 from headstart.rejection import Rejection
 from headstart.splitting import final_split, once
 from headstart.store import Store
@@ -34,62 +37,20 @@ AT_ONCE = 2048
 
 EXPLAINED_AT_ONCE = 256
 
-SHOWN = 10
-"""Classes whose probability a notebook shows."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a classifier says of one picture.
-
-    Attributes:
-        file: the picture, as it was given.
-        label: the most probable class; None where the picture cannot be read.
-        probability: of that class, 0 to 1.
-        probabilities: of every class, by name.
-        known: whether the picture looks like any that the model was trained on; None where it has no rule for that.
-        error: why the picture cannot be read, else None.
-    """
-
-    file: str
-    label: str | None = None
-    probability: float | None = None
-    probabilities: Mapping[str, float] = field(default_factory=dict)
-    known: bool | None = None
-    error: str | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        if self.error is not None:
-            return {"file": self.file, "error": self.error}
-        return {"file": self.file, "label": self.label, "probability": self.probability,
-                "probabilities": dict(self.probabilities), "known": self.known}  # fmt: skip
-
-    def _repr_html_(self) -> str:
-        """For a notebook: the picture, and the probability of each class, the greatest first."""
-        from html import escape
-
-        if self.error is not None:
-            return f"<div><b>{escape(self.file)}</b>: {escape(self.error)}</div>"
-        order = sorted(self.probabilities.items(), key=lambda item: -item[1])
-        rows = "".join(f"<tr><td>{escape(name)}</td><td>{share:.3f}</td></tr>" for name, share in order[:SHOWN])
-        rest = f"<div>and {len(order) - SHOWN:,} classes more</div>" if len(order) > SHOWN else ""
-        rest += "<div><b>it looks like none of these</b></div>" if self.known is False else ""
-        table = f"<table><thead><tr><th>class</th><th>probability</th></tr></thead><tbody>{rows}</tbody></table>"
-        style = "display:flex;gap:16px;align-items:flex-start"
-        return f'<div style="{style}">{figure(Path(self.file), Path(self.file).name)}<div>{table}{rest}</div></div>'
-
 
 @dataclass(frozen=True)
 class Classifier:
     """A trained classifier. Made by `headstart.train` or `Classifier.load`.
 
     Attributes:
-        class_names: in the order of the probabilities.
+        class_names: in the order of the probabilities; of a number its one name.
         trunk: the compiled trunk, which may have more outputs than are used.
         outputs: the outputs that the head stands on.
         layers: the head.
         facts: what `headstart.json` in the saved file holds.
         rejection: what finds pictures that are of none of the classes; None where there were too few pictures for it.
+        task: what it tells: `classes`, `labels` or `numbers`.
+        rule: how its outputs become answers: `Thresholds` of labels, the `Band` of a number.
 
     Example:
         >>> flowers = Classifier.load("flowers.keras")           # doctest: +SKIP
@@ -105,6 +66,8 @@ class Classifier:
     blank: Future[Path] | None = field(default=None, repr=False)
     path: Path | None = None
     rejection: Rejection | None = field(default=None, repr=False)
+    task: str = "classes"
+    rule: Any = field(default=None, repr=False)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Classifier:
@@ -130,7 +93,14 @@ class Classifier:
                 f"`rejection` in {path} is for {rule.dimensions} features, and the head takes {len(layers[0].kernel)};"
                 " the file is damaged"
             )
-        return cls(tuple(facts["classes"]), trunk, trunk.outputs, layers, facts, None, path, rule)
+        names, task = tuple(facts["classes"]), facts.get("task", "classes")
+        told = tasks.find(task)
+        if layers[-1].activation != told.ACTIVATION:
+            raise ModelFileError(
+                f"{path} says that it tells {task}, whose last layer is {told.ACTIVATION}; it ends in"
+                f" {layers[-1].activation}; the file is damaged"
+            )
+        return cls(names, trunk, trunk.outputs, layers, facts, None, path, rule, task, told.read(facts, names))
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -160,41 +130,41 @@ class Classifier:
         return apply(self.layers, features.matrix(rows, self.outputs))
 
     @overload
-    def predict(self, pictures: str | os.PathLike[str]) -> Prediction: ...  # type: ignore[overload-overlap]
+    def predict(self, pictures: str | os.PathLike[str]) -> Any: ...
     @overload
-    def predict(self, pictures: Iterable[str | os.PathLike[str]]) -> list[Prediction]: ...
-    def predict(
-        self, pictures: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
-    ) -> Prediction | list[Prediction]:
-        """Name one picture, or each of several, in the order given; see `Prediction.error` for unreadable ones."""
+    def predict(self, pictures: Iterable[str | os.PathLike[str]]) -> list[Any]: ...
+    def predict(self, pictures: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> Any | list[Any]:
+        """Name one picture, or each of several, in the order given; see `Prediction.error` for unreadable ones.
+
+        Returns:
+            A `Prediction`; of labels a `LabelsPrediction`, of a number a `NumberPrediction`.
+        """
         if isinstance(pictures, (str, os.PathLike)):
             return next(self.predict_each([pictures]))
         return list(self.predict_each(pictures))
 
     def predict_each(
         self, pictures: Iterable[str | os.PathLike[str]], *, progress: Progress | None = None
-    ) -> Iterator[Prediction]:
+    ) -> Iterator[Any]:
         """The same, a picture at a time as they are done, for any number of pictures."""
         waiting = iter(pictures)
         while some := [os.fspath(picture) for picture in islice(waiting, AT_ONCE)]:
             yield from self._predict_some(some, progress)
 
-    def _predict_some(self, files: list[str], progress: Progress | None) -> Iterator[Prediction]:
+    def _predict_some(self, files: list[str], progress: Progress | None) -> Iterator[Any]:
         # No store: its rows are rounded, and an answer must not depend on whether a picture was seen before.
         features = extract(unlabelled(files), self.trunk, None, progress=progress)
         good = [row for row in range(len(files)) if row not in features.bad]
         seen = features.matrix(good, self.outputs) if good else np.zeros((0, 0))
         table = dict(zip(good, apply(self.layers, seen), strict=True)) if good else {}
         known = dict(zip(good, self.rejection.known(seen), strict=True)) if good and self.rejection is not None else {}
+        task = tasks.find(self.task)
         for row, file in enumerate(files):
             if row in features.bad:
-                yield Prediction(file, error=features.bad[row])
+                yield task.unread(file, features.bad[row])
                 continue
-            values = table[row]
-            best = int(values.argmax())
-            by_name = {name: float(value) for name, value in zip(self.class_names, values, strict=True)}
             fits = bool(known[row]) if row in known else None
-            yield Prediction(file, self.class_names[best], float(values[best]), by_name, fits)
+            yield task.answer(file, table[row], names=self.class_names, rule=self.rule, known=fits)
 
     def explain(self, picture: str | os.PathLike[str], label: str | None = None) -> Explanation:
         """Where in a picture its answer comes from, or what in it speaks for another class.
@@ -215,31 +185,34 @@ class Classifier:
             >>> found.save("tulip.explained.jpg")                    # doctest: +SKIP
         """
         prediction = self.predict(os.fspath(picture))
-        if label is not None:
-            if label not in self.class_names:
-                known = ", ".join(self.class_names[:8])
-                raise InputError(f"there is no class {label!r}; the model has {known}.{near(label, self.class_names)}")
-            prediction = replace(prediction, label=label)
-        told, found = next(self.explain_each([prediction]))
+        if label is not None and label not in self.class_names:
+            known = ", ".join(self.class_names[:8])
+            raise InputError(f"there is no class {label!r}; the model has {known}.{near(label, self.class_names)}")
+        told, found = next(self.explain_each([prediction], label))
         if found is None:
             raise PictureError(f"{told.file}: {told.error}")
         return found
 
-    def explain_each(self, predictions: Iterable[Prediction]) -> Iterator[tuple[Prediction, Explanation | None]]:
-        """Each prediction with the explanation of its label; None where its picture cannot be read."""
+    def explain_each(
+        self, predictions: Iterable[Any], label: str | None = None
+    ) -> Iterator[tuple[Any, Explanation | None]]:
+        """Each prediction with the explanation of its label, or of the one given; None where a picture cannot be read.
+
+        Of labels it is the most probable one that is explained, of a number what makes it larger.
+        """
         waiting = iter(predictions)
         while some := list(islice(waiting, EXPLAINED_AT_ONCE)):
             good = [prediction for prediction in some if prediction.label is not None]
-            answers = [self.class_names.index(str(prediction.label)) for prediction in good]
+            answers = [self.class_names.index(label or str(prediction.label)) for prediction in good]
             files = unlabelled([prediction.file for prediction in good])
             found = iter(explanation.explain(self._places(), files, self.layers, answers=answers) if good else ())
             for prediction in some:
                 evidence = next(found) if prediction.label is not None else str(prediction.error)
                 if isinstance(evidence, str):
-                    yield Prediction(prediction.file, error=evidence), None
+                    yield tasks.find(self.task).unread(prediction.file, evidence), None
                     continue
-                label = str(prediction.label)
-                yield prediction, Explanation(prediction.file, label, evidence, prediction.probabilities.get(label))
+                name = label or str(prediction.label)
+                yield prediction, Explanation(prediction.file, name, evidence, prediction.probabilities.get(name))
 
     def _places(self) -> Trunk:
         """This network up to the pooling, compiled where that was not done before."""
@@ -251,18 +224,29 @@ class Classifier:
 
     def evaluate(
         self, photos: str | os.PathLike[str] | Dataset, *, split: str | None = None, progress: Progress | None = None
-    ) -> Evaluation:
+    ) -> Any:
         """Figures on labelled pictures, copies counting once. The look at them is noted (`headstart.ledger`).
 
         Args:
             photos: any form of PHOTOS; classes are matched by name.
             split: which split; the final one (`test`, else `validation`) where there are splits, else everything.
 
+        Returns:
+            An `Evaluation`; of labels a `LabelsEvaluation`, of a number a `NumbersEvaluation`.
+
         Raises:
-            PhotosError: no picture has a class that the model knows, or there is no such split.
+            PhotosError: no picture has a class that the model knows, the pictures have something else than the model
+                tells, or there is no such split.
         """
+        task = tasks.find(self.task)
         dataset = photos if isinstance(photos, Dataset) else Dataset.open(photos, training=False)
-        rows, labels, name, strangers = _labelled(dataset, self.class_names, split)
+        if dataset.task != self.task:
+            raise PhotosError(
+                f"the model tells {tasks.SAID[self.task]}, and these pictures have {tasks.SAID[dataset.task]}.\n"
+                f"Give a table with the column {targets.find(self.task).COLUMN}."
+            )
+        matched = task.matched(dataset, self.class_names)
+        rows, truth, name, strangers = _chosen(dataset, matched, self.class_names, split)
         chosen = dataset.take(rows).digested()
         with Store() as store:
             features = extract(chosen, self.trunk, store, progress=progress)
@@ -273,20 +257,25 @@ class Classifier:
             values = features.matrix(good, self.outputs)
         probabilities, rule = apply(self.layers, values), self.rejection
         digests = [chosen.digests[row] for row in good] if chosen.digests is not None else []
-        found = sealed.measure(
-            probabilities, labels[good], self.class_names, split=name, rows=rows[good], digests=digests,
-            facts=self.facts, model=self.name,
-        )  # fmt: skip
+
+        def scored(at: np.ndarray, where: str) -> Any:
+            return task.rescore(
+                probabilities[at], truth[good[at]], names=self.class_names, split=where, rule=self.rule,
+                rows=rows[good[at]],
+            )  # fmt: skip
+
+        found: Any = sealed.measure_each(scored, split=name, digests=digests, facts=self.facts, model=self.name)
         if rule is not None:  # of what was trained on a share would be flattered
             fresh = found.outcomes is None or ~found.outcomes.was_trained_on
-            where = found.unseen.accuracy.split if found.unseen is not None else name
+            where = found.unseen.headline.split if found.unseen is not None else name
             asked = values[fresh] if np.any(fresh) else values
             found = replace(found, rejected=rejection.rejected(rule, asked, split=where))
         counts = {
             "unknown_class": sum(strangers.values()), "unreadable": len(features.bad), "missing": len(dataset.skipped),
             "copies": readable - len(good),
         }  # fmt: skip
-        notes = _on_those_left_out(counts, strangers, self.class_names, np.unique(labels[good]))
+        absent = targets.find(self.task).absent(truth[good], self.class_names)
+        notes = [*_on_those_left_out(counts, strangers, self.class_names, absent), *_on_foreign(matched.foreign)]
         return replace(
             found, left_out={why: count for why, count in counts.items() if count}, notes=(*found.notes, *notes)
         )
@@ -325,7 +314,7 @@ def _stored_head(trunk: Trunk) -> tuple[Layer, ...]:
 
 
 def _on_those_left_out(
-    counts: Mapping[str, int], strangers: Mapping[str, int], classes: tuple[str, ...], present: np.ndarray
+    counts: Mapping[str, int], strangers: Mapping[str, int], classes: tuple[str, ...], absent: Sequence[str]
 ) -> Iterator[str]:
     """What a reader of the figures should know of pictures that they are not of."""
     if strangers:
@@ -338,18 +327,22 @@ def _on_those_left_out(
         yield f"{number(lost, 'picture')} left out that cannot be read."
     if counts["copies"]:
         yield f"{number(counts['copies'], 'file')} left out that are copies of others: each picture counts once."
-    absent = [name for label, name in enumerate(classes) if label not in present]
     if absent:
-        yield f"There is no picture of {some(absent)}, so nothing is known of how well that is named."
+        yield f"There is no picture of {some(list(absent))}, so nothing is known of how well that is named."
 
 
-def _labelled(
-    dataset: Dataset, classes: tuple[str, ...], split: str | None
+def _on_foreign(labels: Mapping[str, int]) -> Iterator[str]:
+    """That labels which the model does not know were passed over."""
+    if labels:
+        told = [f"{name} ({count:,})" for name, count in sorted(labels.items())]
+        yield f"The model does not know the labels {some(told)}: they were passed over."
+
+
+def _chosen(
+    dataset: Dataset, matched: tasks.Matched, classes: tuple[str, ...], split: str | None
 ) -> tuple[np.ndarray, np.ndarray, str, Mapping[str, int]]:
-    """Rows to evaluate, their labels in the model's order of classes, what the split is called, and how many pictures
+    """Rows to evaluate, their truth in the model's order of classes, what the split is called, and how many pictures
     there are of classes that the model does not know."""
-    index = {name: number for number, name in enumerate(classes)}
-    labels = np.array([index.get(name, -1) for name in dataset.names], int)
     present = sorted({str(name) for name in dataset.splits} - {"", "left out"})
     if split is not None:
         if split not in present:
@@ -362,11 +355,12 @@ def _labelled(
     else:
         name = "all pictures"
     inside = np.ones(len(dataset), bool) if name == "all pictures" else dataset.splits == name
-    rows = np.flatnonzero(inside & (labels >= 0))
+    rows = np.flatnonzero(inside & matched.usable)
     if not len(rows):
         theirs = sorted({dataset.names[row] for row in np.flatnonzero(inside)})
         raise PhotosError(
             f"none of these pictures is of a class that the model knows.\nThe model: {', '.join(classes)}."
             f" The pictures: {', '.join(theirs[:8])}"
         )
-    return rows, labels[rows], name, Counter(dataset.names[row] for row in np.flatnonzero(inside & (labels < 0)))
+    left = np.flatnonzero(inside & ~matched.usable)
+    return rows, matched.truth[rows], name, Counter(matched.strangers[row] for row in left)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 MEMBER = "headstart.json"
 FORMAT = 1
+LEAST = {"classes": 2, "labels": 1, "numbers": 1}
+"""What a model can tell, and how many outputs it has for that, at least."""
 MAX_MEMBER_BYTES = 64 * 2**20
 MAX_FILE_BYTES = 4 * 2**30
 PLACES = "places.json"
@@ -151,9 +153,12 @@ def _check_facts(path: Path, facts: Any) -> None:
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         found = facts.get("format") if isinstance(facts, dict) else None
         raise ModelFileError(f"{path} has headstart format {found!r}; this version reads format {FORMAT}")
-    classes, size = facts.get("classes"), facts.get("image_size")
+    classes, size, task = facts.get("classes"), facts.get("image_size"), facts.get("task", "classes")
+    if not isinstance(task, str) or task not in LEAST:
+        raise ModelFileError(f"{path} tells {str(task)[:40]!r}; this version knows {', '.join(LEAST)}")
     sound = (
-        isinstance(classes, list) and all(isinstance(name, str) for name in classes) and len(set(classes)) >= 2
+        isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+        and len(set(classes)) >= LEAST[task]
         and len(set(classes)) == len(classes)
         and isinstance(size, list) and len(size) == 2 and all(type(side) is int and 0 < side <= 4096 for side in size)
     )  # fmt: skip

@@ -11,17 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
-from headstart import archives, files, previews
+from headstart import archives, files, previews, targets
 from headstart.errors import PhotosError, near
 from headstart.findings import Finding
 from headstart.folders import TABLE_SUFFIXES, is_candidate, read_folder
 from headstart.listing import Listing, number, some
-from headstart.roster import everything, settle
 from headstart.tables import is_picture_table, read_table
 
 Progress = Callable[[int, int], None]
@@ -42,9 +41,10 @@ class Dataset:
     Attributes:
         root: the folder that `files` are relative to; None where they are absolute.
         files: one path a picture, with "/", sorted.
-        labels: int32 of shape (pictures,): the index into `classes`, -1 where training lacks the class.
-        classes: the sorted names of the classes that training has.
-        names: the class name of each picture, also of those labelled -1.
+        labels: int32 of shape (pictures,): the index into `classes`, -1 where training lacks the class; 0 for every
+            picture where the task is not `classes`.
+        classes: the sorted names of the classes, or labels, that training has; of a number its one name.
+        names: the class name of each picture, also of those labelled -1; its labels, or its number, as text.
         splits: text of shape (pictures,): "train", "validation", "test", "left out", or "" before splitting.
         groups: which pictures belong together, "" for one on its own; None where nothing is said.
         digests: SHA-256 of each file's bytes, b"" where it cannot be read; None before `digested`.
@@ -52,6 +52,8 @@ class Dataset:
         findings: what was noticed while the pictures were listed and split.
         skipped: candidates that were left out of `files`: missing, or of a format that cannot be read.
         ignored: how many other files were passed over.
+        task: what is learnt: `classes` (one a picture), `labels` (several, or none) or `numbers`; see `targets/`.
+        targets: float32 of shape (pictures, outputs): 0 or 1 for each label, or the number; None for `classes`.
 
     Example:
         >>> pets = Dataset.from_folder("pets")                     # doctest: +SKIP
@@ -71,13 +73,19 @@ class Dataset:
     skipped: tuple[str, ...] = ()
     ignored: int = field(default=0)
     alike: tuple[str, ...] | None = None
+    task: str = "classes"
+    targets: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         for name, kind in (("labels", np.int32), ("splits", np.dtype("<U10"))):
             array = np.asarray(getattr(self, name), kind).view()
             array.flags.writeable = False
             object.__setattr__(self, name, array)
-        given = (self.labels, self.names, self.splits, self.groups, self.digests, self.alike)
+        if self.targets is not None:
+            matrix = np.asarray(self.targets, np.float32).view()
+            matrix.flags.writeable = False
+            object.__setattr__(self, "targets", matrix)
+        given = (self.labels, self.names, self.splits, self.groups, self.digests, self.alike, self.targets)
         lengths = {len(self.files), *(len(column) for column in given if column is not None)}
         if len(lengths) > 1:
             raise PhotosError(f"every column needs one entry a picture; received lengths {sorted(lengths)}")
@@ -123,7 +131,8 @@ class Dataset:
     def from_table(table: str | os.PathLike[str], *, training: bool = True) -> Dataset:
         """A CSV or Parquet with the columns path,label and, where wanted, split and group.
 
-        Paths are relative to the table's folder. Raises as `open`.
+        In place of `label` it may have `labels` (several a picture, with `|` or `;` between; an empty cell says none
+        of them) or `value` (a number). Paths are relative to the table's folder. Raises as `open`.
         """
         return _settled(read_table(_existing(table)), training)
 
@@ -183,7 +192,17 @@ class Dataset:
             groups=None if self.groups is None else _pick(self.groups, rows),
             digests=None if self.digests is None else _pick(self.digests, rows),
             alike=None if self.alike is None else _pick(self.alike, rows),
+            targets=None if self.targets is None else self.targets[rows],
         )
+
+    def target_matrix(self, rows: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+        """What a head's outputs are trained towards, float32 of shape (rows, outputs), for any task.
+
+        One-hot for classes (zeros for a class that training lacks), 0 or 1 for each label, or the number itself.
+        """
+        chosen = np.arange(len(self)) if rows is None else np.asarray(rows, int)
+        result: np.ndarray = targets.find(self.task).matrix(self, chosen)
+        return result
 
     def split_indices(self, name: str, *, unknown: bool = False) -> np.ndarray:
         """The rows of a split ("train", "validation", "test", "left out" or ""), in rising order.
@@ -193,13 +212,13 @@ class Dataset:
         return np.flatnonzero((self.splits == name) & (unknown | (self.labels >= 0)))
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Pictures of each class in each split; pictures of classes that training lacks are not counted."""
-        splits, where = np.unique(self.splits, return_inverse=True)
-        known = self.labels >= 0
-        table = np.zeros((len(splits), len(self.classes)), int)
-        np.add.at(table, (where[known], self.labels[known]), 1)
-        order = sorted(range(len(splits)), key=lambda row: (_SPLITS.find(f"|{splits[row]}|"), splits[row]))
-        return {str(splits[row]): dict(zip(self.classes, table[row].tolist(), strict=True)) for row in order}
+        """Pictures of each class in each split; pictures of classes that training lacks are not counted.
+
+        Of labels, pictures that have each; of numbers, pictures in ranges of equal width.
+        """
+        found = sorted(set(self.splits.tolist()), key=lambda name: (_SPLITS.find(f"|{name}|"), name))
+        count = targets.find(self.task).counts
+        return {name: count(self, self.split_indices(name)) for name in found}
 
     def digested(self, progress: Progress | None = None) -> Dataset:
         """The same set with the SHA-256 of every file's bytes; itself where that is known already."""
@@ -221,35 +240,43 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 that names the set by contents, class names, splits and groups, wherever its files lie.
+        """SHA-256 that names the set by contents, class names (or labels, or numbers), splits and groups, wherever its
+        files lie.
 
         Reads all files where `digested` was not called before.
         """
         digests = self.digested().digests or ()
         groups = self.groups or ("",) * len(self)
-        rows = zip(digests, self.names, self.splits.tolist(), groups, strict=True)
-        total = hashlib.sha256()
+        names = self.names if self.targets is None else [row.tobytes().hex() for row in self.targets]
+        rows = zip(digests, names, self.splits.tolist(), groups, strict=True)
+        told = "" if self.targets is None else "\0".join((self.task, *self.classes))
+        total = hashlib.sha256(told.encode("utf-8", "surrogateescape"))
         for digest, *words in sorted(rows):
             total.update(digest.ljust(32, b"\0"))
             total.update("\0".join(words).encode("utf-8", "surrogateescape") + b"\n")
         return total.hexdigest()
 
     def __repr__(self) -> str:
-        return (
-            f"<Dataset of {number(len(self), 'picture')}, {number(len(self.classes), 'class')}: {some(self.classes)}>"
-        )
+        outputs = number(len(self.classes), targets.find(self.task).WHAT)
+        return f"<Dataset of {number(len(self), 'picture')}, {outputs}: {some(self.classes)}>"
 
     def __str__(self) -> str:
-        return previews.text(self._title(), self.counts(), self._notes())
+        return previews.text(self._title(), self.counts(), self._notes(), **self._heads())
 
     def _repr_html_(self) -> str:
         rows = previews.sample(self.labels)
         shown = [(self.path(row), self.names[row]) for row in rows]
-        return previews.html(self._title(), self.counts(), self._notes(), shown=shown)
+        return previews.html(self._title(), self.counts(), self._notes(), shown=shown, **self._heads())
 
     def _title(self) -> str:
         where = f" in {self.root}" if self.root else ""
-        return f"{number(len(self), 'picture')} of {number(len(self.classes), 'class')}{where}"
+        return f"{targets.find(self.task).title(self)}{where}"
+
+    def _heads(self) -> dict[str, Any]:
+        """What the table of counts calls its first row and its last, and the sums of the last."""
+        task = targets.find(self.task)
+        sums = [len(self.split_indices(name)) for name in self.counts()]
+        return {"what": task.WHAT, "whole": task.ALL, "sums": sums}
 
     def _notes(self) -> list[str]:
         """What a reader must know besides the counts."""
@@ -291,18 +318,20 @@ def _inside(root: Path, training: bool) -> Dataset:
 
 
 def _settled(listing: Listing, training: bool) -> Dataset:
-    classes, labels, mismatches = settle(listing) if training else everything(listing)
+    settled: targets.Settled = targets.find(listing.task).settle(listing, training=training)
     return Dataset(
         root=listing.root,
         files=listing.files,
-        labels=labels,
-        classes=classes,
-        names=listing.names,
+        labels=settled.labels,
+        classes=settled.outputs,
+        names=settled.names,
         splits=np.array(listing.splits, "<U10"),
         groups=listing.groups,
-        findings=(*listing.findings, *mismatches),
+        findings=(*listing.findings, *settled.findings),
         skipped=listing.skipped,
         ignored=listing.ignored,
+        task=listing.task,
+        targets=settled.targets,
     )
 
 

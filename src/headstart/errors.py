@@ -8,6 +8,7 @@ HeadstartError                 catch this one to catch all that headstart raises
 │   ├── RecipeError            a recipe has a field or a value that headstart does not know
 │   ├── ModelFileError         a classifier file cannot be used
 │   ├── DownloadError          a host cannot be reached or sent something else than promised
+│   ├── NoRoomError            the disk has no room for what a step has to put aside
 │   └── MissingExtraError      an optional dependency is not installed
 └── EngineError                the compiled engine or a worker process failed: exit status 1
 """
@@ -52,6 +53,10 @@ class ModelFileError(InputError):
 
 class DownloadError(InputError):
     """A host cannot be reached or sent something else than was promised."""
+
+
+class NoRoomError(InputError):
+    """The disk has no room for what a step has to put aside."""
 
 
 class MissingExtraError(InputError):

@@ -172,6 +172,20 @@ class Evaluation:
     left_out: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    @property
+    def headline(self) -> Rate:
+        """The figure to name first: `accuracy`."""
+        return self.accuracy
+
+    @property
+    def n(self) -> int:
+        """How many pictures it is of."""
+        return self.accuracy.n
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Names and texts of the figures, for people."""
+        return [("accuracy", str(self.accuracy))]
+
     @cached_property
     def loss_interval(self) -> Interval:
         """95 % bootstrap interval of `loss`; (nan, nan) for fewer than five pictures."""
@@ -222,19 +236,7 @@ class Evaluation:
                 "bins": BINS, "reliability": [some.as_dict() for some in self.reliability],
             },
         }  # fmt: skip
-        if self.opened is not None:
-            told["opened"] = self.opened.as_dict()
-        if self.seen is not None:
-            told["trained_on"] = dict(vars(self.seen))
-        if self.unseen is not None:
-            told["unseen"] = self.unseen.as_dict()
-        if self.rejected is not None:
-            told["rejected"] = self.rejected.as_dict()
-        if self.left_out:
-            told["left_out"] = dict(self.left_out)
-        if self.notes:
-            told["notes"] = list(self.notes)
-        return told
+        return told | about(self)
 
     def _repr_html_(self) -> str:
         from html import escape
@@ -246,6 +248,24 @@ class Evaluation:
         head = "<tr><th>class</th><th>precision</th><th>recall</th><th>n</th></tr>"
         notes = "".join(f"<div>{escape(note)}</div>" for note in self.notes)
         return f"<p>accuracy {escape(str(self.accuracy))}</p>{notes}<table>{head}{rows}</table>"
+
+
+def about(evaluation: Any) -> dict[str, Any]:
+    """What an evaluation of any task says of its pictures besides the figures, as plain JSON values."""
+    told: dict[str, Any] = {}
+    if evaluation.opened is not None:
+        told["opened"] = evaluation.opened.as_dict()
+    if evaluation.seen is not None:
+        told["trained_on"] = dict(vars(evaluation.seen))
+    if evaluation.unseen is not None:
+        told["unseen"] = evaluation.unseen.as_dict()
+    if evaluation.rejected is not None:
+        told["rejected"] = evaluation.rejected.as_dict()
+    if evaluation.left_out:
+        told["left_out"] = dict(evaluation.left_out)
+    if evaluation.notes:
+        told["notes"] = list(evaluation.notes)
+    return told
 
 
 def score(

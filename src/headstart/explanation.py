@@ -177,7 +177,9 @@ def gradient(layers: Sequence[Layer], features: np.ndarray, answer: int) -> np.n
         values = apply([layer], values)
         open_units.append(values[0] > 0 if layer.activation == "relu" else np.ones(values.shape[1], bool))
     kernel = np.asarray(layers[-1].kernel, np.float32)
-    slope: np.ndarray = kernel[:, answer] - np.delete(kernel, answer, axis=1).mean(axis=1)
+    slope: np.ndarray = kernel[:, answer]
+    if layers[-1].activation != "sigmoid" and kernel.shape[1] > 1:  # a label, or a number, stands by itself
+        slope = slope - np.delete(kernel, answer, axis=1).mean(axis=1)
     for layer, active in zip(reversed(layers[:-1]), reversed(open_units), strict=True):
         slope = layer.kernel @ (slope * active)
     return slope

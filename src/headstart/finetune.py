@@ -10,16 +10,18 @@ stages as a frozen one.
 from __future__ import annotations
 
 import importlib.util
+import math
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from headstart import comparison, heads, tempering, trunk, tuning_files, tuning_rules
+from headstart import comparison, heads, tasks, trunk, tuning_files, tuning_rules
 from headstart.comparison import Comparison
-from headstart.errors import MissingExtraError, RecipeError, near
+from headstart.errors import EngineError, MissingExtraError, NoRoomError, RecipeError, near
 from headstart.evaluate import Evaluation, score
 from headstart.features import Features, extract
 from headstart.few import few
@@ -31,14 +33,19 @@ from headstart.recipe import Recipe
 from headstart.store import Store
 from headstart.trunk import Output, TrunkSpec
 from headstart.tuning_rules import ADAPT, AUTO, BLOCKS, BUDGET, FROZEN, FULL, OFF, Settings, Worth
-from headstart.worker import Worker, building_backend, lazy
+from headstart.worker import LazyWorker, building_backend, lazy
 
 FOLDER = "tuning"
 MOST_KEPT = 110_000
 """Numbers a picture that are worth keeping at a boundary: 220 kB each, which reads faster than it is computed."""
 TRIAL_STEPS, TRIAL_PICTURES = 60, 2_000
+MOST_TUNED, MOST_JUDGED = 20_000, 5_000
+"""Pictures that `auto` tunes on and judges by: more of them would not be seen within its budget."""
 _JOB = "fine-tuning"
 _ERRORS = 1.96
+_FOR_TRIALS = 0.4  # of the budget
+_KEPT = "what was trained is kept: the same command goes on from there"
+_KILLED, _MOST_PARTS = "ended with status -9", 4
 
 
 @dataclass(frozen=True)
@@ -77,9 +84,11 @@ class Tuning:
         boundary: the layer below which nothing was tuned; None where everything was.
         blocks: how many blocks were tuned.
         settings: how.
-        frozen, tuned: both on pictures that neither was fitted on.
-        compared: the paired test between them, the tuned one first.
-        gain: nats of loss that the tuned one has less, at the best temperature of each, with its 95 % interval.
+        judged, judged_on: how many pictures decided, and which these are: neither side was fitted on them.
+        frozen, tuned: both on these pictures, and `compared` the paired test between them, the tuned one first; None
+            where pictures have labels or a number.
+        losses: mean loss of both on these pictures, as `losses` of the task has it (`tasks/`).
+        gain: of loss that the tuned one has less, with its 95 % interval.
         kept: whether the tuned one was taken.
         history: of the tuned part, as Keras has it; `val_` is on the judging pictures.
         seconds: of each epoch.
@@ -100,6 +109,9 @@ class Tuning:
     tuned: Evaluation | None = field(default=None, repr=False)
     compared: Comparison | None = field(default=None, repr=False)
     gain: tuple[float, float, float] | None = None
+    losses: tuple[float, float] | None = None
+    judged: int = 0
+    judged_on: str = ""
     kept: bool = False
     history: dict[str, list[float]] = field(default_factory=dict, repr=False)
     seconds: tuple[float, ...] = field(default=(), repr=False)
@@ -108,11 +120,6 @@ class Tuning:
     resumed: int = 0
     passed_over: tuple[str, ...] = ()
     took: float = 0.0
-
-    @property
-    def judged_on(self) -> str:
-        """Which pictures decided."""
-        return self.frozen.accuracy.split if self.frozen else ""
 
     @property
     def what(self) -> str:
@@ -136,12 +143,16 @@ class Tuning:
     @property
     def words(self) -> str:
         """What came of it, in some sentences."""
-        if not self.tried or self.compared is None or self.gain is None:
+        if not self.tried or self.gain is None:
             return f"The network stays frozen: {self.why}."
         taken = "It is kept" if self.kept else "The frozen one is kept"
-        return (
-            f"Tuned was {self.what}. {self.compared.words('the tuned network', 'the frozen one')} {taken}: {self.why}."
-        )
+        if self.compared is not None:
+            said = self.compared.words("the tuned network", "the frozen one")
+        else:
+            before, after = self.losses or (math.nan, math.nan)
+            loss = f"a loss of {before:.3f}, tuned {after:.3f}"
+            said = f"On {self.judged:,} pictures that judge, the frozen network has {loss}."
+        return f"Tuned was {self.what}. {said} {taken}: {self.why}."
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -152,6 +163,8 @@ class Tuning:
             "frozen": self.frozen.accuracy.as_dict() if self.frozen else None,
             "tuned": self.tuned.accuracy.as_dict() if self.tuned else None,
             "compared": self.compared.as_dict() if self.compared else None,
+            "losses": dict(zip(("frozen", "tuned"), self.losses, strict=True)) if self.losses else None,
+            "judged": {"n": self.judged, "on": self.judged_on} if self.judged else None,
             "loss_gain": dict(zip(("value", "low", "high"), self.gain, strict=True)) if self.gain else None,
             "history": self.history, "epoch_seconds": [round(value, 3) for value in self.seconds],
             "trials": [trial.as_dict() for trial in self.trials], "rates": self.rates, "resumed": self.resumed,
@@ -224,8 +237,10 @@ def outlook(frozen: Frozen) -> Worth:
     if importlib.util.find_spec("tensorflow") is None:
         extra = "pip install 'headstart[cpu]'"
         return Worth(False, f"tuning trains on TensorFlow, which is not installed: {extra}")
-    labels = frozen.features.dataset.labels
+    dataset, labels = frozen.features.dataset, frozen.features.dataset.labels
     _, judge = frozen.parts
+    if dataset.task != "classes":
+        return tuning_rules.worth_for_targets(len(judge))
     scarce = few(labels[frozen.rows]) or len(np.unique(frozen.folds)) > 20
     return tuning_rules.worth(len(judge), _error(frozen.head, labels[frozen.rows]), few=scarce)
 
@@ -259,8 +274,14 @@ def tune(
     elif importlib.util.find_spec("tensorflow") is None:
         raise MissingExtraError("fine-tuning", "cpu")
     run = _Run(frozen, recipe, store, progress, start, log)
-    with Worker("tensorflow") as worker:
-        evidence, tuned = run.go(worker)
+    try:
+        with lazy("tensorflow") as worker:
+            worker.start()
+            evidence, tuned = run.go(worker)
+    except NoRoomError as error:
+        if how != AUTO:
+            raise
+        evidence, tuned = Tuning(how, False, str(error)), None
     return replace(evidence, took=time.perf_counter() - start), tuned
 
 
@@ -289,9 +310,12 @@ class _Run:
         self.auto = recipe.fine_tune == AUTO
         if self.auto:
             self.options.setdefault("budget", BUDGET)
+            self.fit_rows = _spread(self.fit_rows, MOST_TUNED, recipe.seed)
+            self.judge = _spread(self.judge, MOST_JUDGED, recipe.seed)
         self._heads: dict[tuple[Output, ...], Head] = {}
+        self._parts = 1  # that a batch is divided into, since a worker ran out of memory
 
-    def go(self, worker: Worker) -> tuple[Tuning, Tuned | None]:
+    def go(self, worker: LazyWorker) -> tuple[Tuning, Tuned | None]:
         head = self._head(self.frozen.outputs)
         answers = apply(head.layers, self.frozen.features.matrix(self.judge, self.frozen.outputs))
         before = self._scored(answers)
@@ -300,7 +324,7 @@ class _Run:
         if chosen is None:
             trials = self._trials(worker)
             best = _chosen(trials)
-            losses = tempering.losses(answers, self.labels[self.judge])
+            losses = self._losses(answers)
             if not _gains(losses - best.losses, errors=0.0):
                 change = f"{losses.mean():.3f} to {best.loss:.3f}"
                 why = f"{len(trials)} short trials gained nothing that shows; the best took the loss from {change}"
@@ -309,12 +333,12 @@ class _Run:
         boundary, blocks, outputs, batch_norm = chosen
         settings = self._settings(batch_norm, len(self.fit_rows))
         job = self._prepared(outputs, boundary, settings, self.fit_rows, self.judge, "")
-        rates = None
+        rates: dict[str, Any] | None = (job.finished() or {}).get("rates")
         if settings.find_rate:
-            rates = self._call(worker, "tuning:find_rate", job, "finding a learning rate")
+            rates = rates or self._call(worker, "tuning:find_rate", job, "finding a learning rate")
             settings = replace(settings, learning_rate=float(np.clip(rates["found"], 1e-6, 1e-2)))
             job = replace(job, settings=settings)
-        told = self._trained(worker, job)
+        told = self._trained(worker, job, rates)
         evidence = Tuning(
             self.recipe.fine_tune, True, "", boundary, blocks, settings, frozen=before, trials=trials, rates=rates,
             history=told.get("history", {}), seconds=tuple(told.get("seconds", ())),
@@ -325,51 +349,58 @@ class _Run:
             return replace(evidence, tried=False, why=why), None
         tuned = self._compiled(job, outputs)
         after = self._scored(tuned.answers)
-        found = comparison.compare(after, before)
-        differences = tempering.losses(answers, self.labels[self.judge]) - tempering.losses(
-            tuned.answers, self.labels[self.judge]
-        )
-        kept, why = _verdict(found, differences)
+        found = comparison.compare(after, before) if after is not None and before is not None else None
+        one, other = self._losses(answers), self._losses(tuned.answers)
+        kept, why = _verdict(found, one - other)
         job.tidy()
-        evidence = replace(evidence, tuned=after, compared=found, gain=_interval(differences), kept=kept, why=why)
+        evidence = replace(
+            evidence, tuned=after, compared=found, gain=_interval(one - other), kept=kept, why=why,
+            losses=(float(one.mean()), float(other.mean())), judged=len(self.judge), judged_on=self._where,
+        )  # fmt: skip
         return evidence, tuned if kept else None
 
     # ---- what is to be tuned ----------------------------------------------------------------------------------------
 
-    def _asked(self, worker: Worker) -> tuple[str | None, int, tuple[Output, ...], str] | None:
+    def _asked(self, worker: LazyWorker) -> tuple[str | None, int, tuple[Output, ...], str] | None:
         """Boundary, blocks, outputs and BatchNormalization where the recipe names how far down; None for `auto`."""
         if self.auto:
             return None
         outputs = self.frozen.outputs
         ends = self._ends(worker, outputs)
         boundary, blocks = boundary_of(self.recipe.fine_tune, [end["layer"] for end in ends])
+        boundary, blocks = self._kept(boundary, blocks, ends)
         wanted = self.options.get("batch_norm", AUTO)
         if wanted != AUTO:
             return boundary, blocks, outputs, str(wanted)
-        boundary, blocks = self._kept(boundary, blocks, ends)
         trials = [self._trial(worker, outputs, boundary, blocks, mode) for mode in (FROZEN, ADAPT)]
         return boundary, blocks, outputs, min(trials, key=lambda trial: trial.loss).batch_norm
 
-    def _trials(self, worker: Worker) -> tuple[Trial, ...]:
+    def _trials(self, worker: LazyWorker) -> tuple[Trial, ...]:
         """Short trainings: as suits pictures near those of the source and as suits far ones, then the better of the two
         from a higher boundary, which costs less."""
         wanted, near_by, far = str(self.options.get("batch_norm", AUTO)), self.frozen.outputs, self.frozen.far
         tried = [(near_by, FROZEN), (far or near_by, ADAPT)]
         tried = tried if wanted == AUTO else [(near_by, wanted), *([(far, wanted)] if far else [])]
-        done = [
-            self._trial(worker, outputs, *self._lowest(self._ends(worker, outputs)), mode) for outputs, mode in tried
-        ]
+        done: list[Trial] = []
+        for outputs, mode in tried:
+            if not done or self._may_try():
+                done.append(self._trial(worker, outputs, *self._lowest(self._ends(worker, outputs)), mode))
         best = min(done, key=lambda trial: trial.loss)
         outputs = self._outputs_of(best.cut)
-        ends = self._ends(worker, outputs)
-        middle = self._middle(ends, (best.boundary, best.blocks))
-        if middle is not None:
+        middle = self._middle(self._ends(worker, outputs), (best.boundary, best.blocks))
+        if middle is not None and self._may_try():
             done.append(self._trial(worker, outputs, *middle, best.batch_norm))
         return tuple(done)
 
-    def _ends(self, worker: Worker, outputs: tuple[Output, ...]) -> list[dict[str, Any]]:
+    def _may_try(self) -> bool:
+        """Whether the budget leaves time for one more trial and for the tuning itself."""
+        budget = self.options.get("budget")
+        return budget is None or time.perf_counter() - self.start < _FOR_TRIALS * budget
+
+    def _ends(self, worker: LazyWorker, outputs: tuple[Output, ...]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = worker.call(
-            "tuning:boundaries", spec=self.frozen.spec.for_worker(), most=MOST_KEPT,
+            "tuning:boundaries", spec=self.frozen.spec.for_worker(),
+            most=min(MOST_KEPT, tuning_files.most_numbers((1 + tuning_files.VIEWS) * len(self.fit_rows))),
             cuts=list(dict.fromkeys(output.layer for output in outputs)),
         )  # fmt: skip
         return found
@@ -397,22 +428,31 @@ class _Run:
         return next(outputs for outputs in every if outputs and _name(outputs) == cut)
 
     def _settings(self, batch_norm: str, pictures: int) -> Settings:
-        counts = np.bincount(self.labels[self.fit_rows], minlength=len(self.dataset.classes)).tolist()
+        counts: list[int] = []
+        if self.dataset.task == "classes":
+            counts = np.bincount(self.labels[self.fit_rows], minlength=len(self.dataset.classes)).tolist()
         return tuning_rules.settings_for(pictures, counts, batch_norm=batch_norm, given=self.options)
+
+    def _losses(self, answers: np.ndarray) -> np.ndarray:
+        """Of each judging picture."""
+        found: np.ndarray = tasks.find(self.dataset.task).losses(answers, self.dataset, self.judge)
+        return found
 
     # ---- doing it ---------------------------------------------------------------------------------------------------
 
     def _trial(
-        self, worker: Worker, outputs: tuple[Output, ...], boundary: str | None, blocks: int, batch_norm: str
+        self, worker: LazyWorker, outputs: tuple[Output, ...], boundary: str | None, blocks: int, batch_norm: str
     ) -> Trial:
         begun = time.perf_counter()
         rows = _spread(self.fit_rows, TRIAL_PICTURES, self.recipe.seed)
         settings = replace(self._settings(batch_norm, len(rows)), batch_norm=batch_norm)
         job = self._prepared(outputs, boundary, settings, rows, self.judge, "trial")
-        what = f"trial: {blocks} blocks below {_name(outputs)}, {batch_norm}"
-        told = self._call(worker, "tuning:tune", job, what, steps=TRIAL_STEPS)
-        losses = tempering.losses(job.answers(), self.labels[self.judge])
-        job.drop()
+        told = job.tried()
+        if told is None:
+            what = f"trial: {blocks} blocks below {_name(outputs)}, {batch_norm}"
+            told = self._call(worker, "tuning:tune", job, what, steps=TRIAL_STEPS)
+            job.note_trial(told)
+        losses = self._losses(job.answers())
         accuracy, loss = told["after"]
         return Trial(
             boundary, blocks, _name(outputs), batch_norm, tuple(told["before"]), accuracy, loss, told["step_seconds"],
@@ -429,10 +469,11 @@ class _Run:
         key = json_digest({
             "version": tuning_files.VERSION, "kind": kind, "spec": self.frozen.spec.for_worker(),
             "numerics": self.frozen.features.trunk.numerics, "boundary": boundary, "settings": plain,
-            "budget": settings.budget, "seed": self.recipe.seed, "augment": tuning_files.augmentation(self.recipe),
+            "budget": settings.budget, "seed": self.recipe.seed,
+            "augment": tuning_files.augmentation(self.recipe, settings.batch_norm),
             "outputs": [output.fingerprint for output in outputs],
             "rows": [digests[int(row)].hex() for row in (*rows, *judge)],
-            "labels": self.labels[[*rows, *judge]].tolist(),
+            "targets": self.dataset.target_matrix(np.concatenate([rows, judge])).tolist(),
             "head": [float(np.abs(layer.kernel).sum()) for layer in head.layers],
         })  # fmt: skip
         return tuning_files.prepare(
@@ -440,21 +481,30 @@ class _Run:
             judge=judge, boundary=boundary, outputs=outputs, head=head, settings=settings, progress=self.progress,
         )  # fmt: skip
 
-    def _trained(self, worker: Worker, job: tuning_files.Job) -> dict[str, Any]:
+    def _trained(
+        self, worker: LazyWorker, job: tuning_files.Job, rates: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         finished = job.finished()
         if finished is not None:
             return finished
         spent = time.perf_counter() - self.start
         told = self._call(worker, "tuning:tune", job, _JOB, target=str(job.target), spent=spent, book=self.book)
+        if told["stopped"]:
+            raise KeyboardInterrupt(_KEPT)
         if told["epochs"]:
-            job.finish(told)
+            job.finish({**told, "rates": rates})
         return told
 
-    def _call(self, worker: Worker, name: str, job: tuning_files.Job, stage: str, **more: Any) -> dict[str, Any]:
-        """A job of the worker; Ctrl-C lets it save before it ends."""
+    def _call(self, worker: LazyWorker, name: str, job: tuning_files.Job, stage: str, **more: Any) -> dict[str, Any]:
+        """A job of the worker; Ctrl-C lets it save before it ends.
+
+        A worker that the system has killed, as it does where memory runs out, is started again with smaller parts of
+        a batch, and goes on from its last state.
+        """
         pending = worker.submit(
-            name, progress=lambda facts: _told(self.progress, stage, facts), **job.arguments(), **more
-        )
+            name, progress=lambda facts: _told(self.progress, stage, facts), parts=self._parts, **job.arguments(),
+            **more,
+        )  # fmt: skip
         try:
             result: dict[str, Any] = pending.result()
         except KeyboardInterrupt:
@@ -462,8 +512,21 @@ class _Run:
                 raise
             job.ask_to_stop()
             notice(self.progress, "saving what was trained so far")
-            pending.result(timeout=120)
-            raise KeyboardInterrupt("what was trained is kept: the same command goes on from there") from None
+            with suppress(TimeoutError, EngineError):  # its last state is there in any case
+                pending.result(timeout=120)
+            raise KeyboardInterrupt(_KEPT) from None
+        except EngineError as error:
+            if _KILLED not in str(error) or self._parts >= _MOST_PARTS:
+                raise
+            self._parts *= 2
+            at_once = -(-job.settings.batch_size // self._parts)
+            notice(
+                self.progress,
+                f"{stage}: the system ended the process that trains, most likely for want of memory;"
+                f" it is started again and runs a batch {at_once} pictures at a time",
+            )
+            worker.close()
+            return self._call(worker, name, job, stage, **more)
         finally:
             job.may_go_on()
         return result
@@ -477,6 +540,8 @@ class _Run:
             data = HeadData(
                 self.frozen.features.matrix(self.fit_rows, outputs), self.labels[self.fit_rows],
                 len(self.dataset.classes), self.frozen.folds[inside], self.recipe.seed,
+                targets=None if self.dataset.task == "classes" else self.dataset.target_matrix(self.fit_rows),
+                activation=self.frozen.head.layers[-1].activation,
             )  # fmt: skip
             self._heads[outputs] = heads.find(self.frozen.head.name).fit(data, options=dict(self.recipe.head_options))
         return self._heads[outputs]
@@ -499,8 +564,15 @@ class _Run:
         answers = apply(layers, features.matrix(self.judge, ours))
         return Tuned(spec, features, ours, layers, self.fit_rows, self.judge, answers)
 
-    def _scored(self, answers: np.ndarray) -> Evaluation:
-        where = "validation" if self.frozen.judge is not None else "held out of the training"
+    @property
+    def _where(self) -> str:
+        return "validation" if self.frozen.judge is not None else "held out of the training"
+
+    def _scored(self, answers: np.ndarray) -> Evaluation | None:
+        """The figures of classes; of labels and numbers the losses say it all."""
+        if self.dataset.task != "classes":
+            return None
+        where = self._where
         return score(answers, self.labels[self.judge], self.dataset.classes, split=where, rows=self.judge)
 
 
@@ -581,10 +653,12 @@ def _interval(differences: np.ndarray) -> tuple[float, float, float]:
     return mean, mean - _ERRORS * error, mean + _ERRORS * error
 
 
-def _verdict(found: Comparison, differences: np.ndarray) -> tuple[bool, str]:
+def _verdict(found: Comparison | None, differences: np.ndarray) -> tuple[bool, str]:
     """Whether the tuned network is better by more than noise: in accuracy, or in loss and not worse in accuracy."""
     mean, low, high = _interval(differences)
     loss = f"the loss falls by {mean:.3f} ({low:.3f} to {high:.3f})"
+    if found is None:
+        return low > 0, f"{loss}, which is more than noise" if low > 0 else f"{loss}, which may be noise"
     if found.separated and found.difference > 0:
         return True, f"the pictures tell the two apart by accuracy, and {loss}"
     if low > 0 and found.difference >= 0:
@@ -606,6 +680,12 @@ def _told(progress: Progress, stage: str, facts: dict[str, Any]) -> None:
         notice(progress, str(facts["notice"]))
     elif "batch" in facts:
         notice(progress, f"{stage}: memory is short, so a batch is run {facts['batch']} pictures at a time")
+    elif "unsaved" in facts:
+        notice(progress, f"{stage}: what is trained cannot be kept for a later run ({facts['unsaved']}); it goes on")
+    elif "resumed" in facts:
+        damaged = f"damaged, so passed over: {', '.join(facts['passed_over'])}; " if facts["passed_over"] else ""
+        begun = f"going on from step {facts['resumed']}" if facts["resumed"] else "beginning anew"
+        notice(progress, f"{stage}: {damaged}{begun}")
     else:
         if "epoch" in facts:
             figures = f"{facts['metric']:.3f}, loss {facts['loss']:.3f} on the judging pictures"

@@ -137,17 +137,23 @@ class Tuned:
     """The reused network after fine-tuning.
 
     Attributes:
-        accuracy: on the same pictures as both sides.
+        accuracy, frozen: of it and of the frozen classifier, on the same pictures as both sides.
         seconds: of its epochs; `whole` is all that tuning took, trials included.
     """
 
     accuracy: Estimate
+    frozen: Estimate
     seconds: float
     whole: float
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {"accuracy": self.accuracy.as_dict(), "seconds": self.seconds, "whole_seconds": self.whole}
+        return {
+            "accuracy": self.accuracy.as_dict(),
+            "frozen": self.frozen.as_dict(),
+            "seconds": self.seconds,
+            "whole_seconds": self.whole,
+        }
 
 
 @dataclass(frozen=True)
@@ -267,7 +273,7 @@ class HeadStart:
         return " ".join([said, *self._unfinished()])
 
     def _after_tuning(self, tuned: Tuned, from_scratch: str) -> str:
-        frozen, reached = self.asymptote.reused, tuned.accuracy
+        frozen, reached = tuned.frozen, tuned.accuracy
         took = sum(sum(run) for run in self.scratch.seconds) / self.seeds
         said = (
             f"Left frozen, the reused network reaches {frozen.value:.1%} ({_range(frozen)}); tuned,"

@@ -141,9 +141,12 @@ def measure(
         anyway: whatever it costs; else nothing is done where it would take more than some tenths of a second.
 
     Returns:
-        None where there are too few pictures for two sizes, or, without `anyway`, too many.
+        None where there are too few pictures for two sizes, or, without `anyway`, too many; and for labels and numbers,
+        of which no such curve is drawn.
     """
     dataset = features.dataset
+    if dataset.task != "classes":
+        return None
     names, labels = keys(dataset), dataset.labels[rows]
     if np.bincount(labels, minlength=len(dataset.classes)).min() < 2 * LEAST:
         return None

@@ -14,6 +14,9 @@ SPLIT_NAMES = {
 }  # fmt: skip
 """How people call the three splits, in lower case, and what headstart calls them."""
 
+BAR = "|"
+"""What stands between the labels of one picture."""
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -30,6 +33,8 @@ class Listing:
         skipped: candidates that cannot be used (no such file, a format that cannot be read).
         ignored: how many other files were passed over.
         findings: what was noticed on the way.
+        task: what `names` are: one of the modules in `targets/`. Of `labels` they are joined by `BAR`, sorted; of
+            `numbers` they are the numbers as text.
     """
 
     root: Path
@@ -42,6 +47,7 @@ class Listing:
     skipped: tuple[str, ...] = ()
     ignored: int = 0
     findings: tuple[Finding, ...] = ()
+    task: str = "classes"
 
     def place(self, split: str) -> str:
         """A split as its owner would write it: `validation/` for a folder, `validation` for a table."""

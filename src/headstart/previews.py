@@ -38,8 +38,9 @@ def sample(labels: np.ndarray, count: int = 9) -> list[int]:
     return sorted(rows)
 
 
-def _table(counts: Counts) -> list[list[str]]:
-    """A header, a row a class and a last row of sums."""
+def _table(counts: Counts, what: str, whole: str, sums: Sequence[int] | None) -> list[list[str]]:
+    """A header, a row a class and a last row of sums: those given, or those of the rows."""
+    sums = [sum(split.values()) for split in counts.values()] if sums is None else sums
     heads = [split or "pictures" for split in counts]
     names = list(next(iter(counts.values()), {}))
     shown = names if len(names) <= _MOST else names[: _MOST - 1]
@@ -47,11 +48,14 @@ def _table(counts: Counts) -> list[list[str]]:
     if len(shown) < len(names):
         rest = names[len(shown) :]
         rows.append([f"{len(rest):,} more", *(f"{sum(split[name] for name in rest):,}" for split in counts.values())])
-    return [["class", *heads], *rows, ["all", *(f"{sum(split.values()):,}" for split in counts.values())]]
+    return [[what, *heads], *rows, [whole, *(f"{count:,}" for count in sums)]]
 
 
-def text(title: str, counts: Counts, notes: Iterable[str]) -> str:
-    """For a terminal.
+def text(
+    title: str, counts: Counts, notes: Iterable[str], *, what: str = "class", whole: str = "all",
+    sums: Sequence[int] | None = None,
+) -> str:  # fmt: skip
+    """For a terminal; `what`, `whole` and `sums` as `html` has them.
 
     >>> print(text("3 pictures", {"train": {"cats": 2, "dogs": 1}}, ["1 picture skipped"]))
     3 pictures
@@ -61,7 +65,7 @@ def text(title: str, counts: Counts, notes: Iterable[str]) -> str:
       all        3
       1 picture skipped
     """
-    table = _table(counts)
+    table = _table(counts, what, whole, sums)
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     lines = [
         "  ".join(
@@ -78,7 +82,10 @@ def _indexed(table: list[list[str]], classes: int) -> list[list[str]]:
     return [[name, column[row] if row < len(column) else "", *cells] for row, (name, *cells) in enumerate(table)]
 
 
-def html(title: str, counts: Counts, notes: Iterable[str], *, shown: Sequence[tuple[Path, str]]) -> str:
+def html(
+    title: str, counts: Counts, notes: Iterable[str], *, shown: Sequence[tuple[Path, str]], what: str = "class",
+    whole: str = "all", sums: Sequence[int] | None = None,
+) -> str:  # fmt: skip
     """For a notebook: counts, class indices and a grid of small pictures, all in one fragment without scripts.
 
     Args:
@@ -86,8 +93,10 @@ def html(title: str, counts: Counts, notes: Iterable[str], *, shown: Sequence[tu
         counts: pictures of each class in each split.
         notes: lines below the table.
         shown: files to show, each with its class name; files that cannot be read are passed over.
+        what, whole: what the first row and the last are called.
+        sums: pictures in each split, where a picture may be in several rows.
     """
-    head, *rows = _indexed(_table(counts), len(next(iter(counts.values()), {})))
+    head, *rows = _indexed(_table(counts, what, whole, sums), len(next(iter(counts.values()), {})))
     cells = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     lines = "".join(f"<div>{escape(line)}</div>" for line in notes)

@@ -16,6 +16,7 @@ sources and data sets it ranked them best (arXiv 2503.18528).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -68,6 +69,61 @@ def kernel_out_of_fold(
     """
     targets, centre = _targets(labels)
     return _best(_dual(kernel, targets, _members(folds), strengths), targets, centre, labels=labels)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What ridge regression says of pictures that it did not see.
+
+    Attributes:
+        strength: its penalty.
+        answers: float64 of the targets' shape, in their unit.
+        losses: squared error of each picture as a share of the targets' variance, the mean over outputs.
+    """
+
+    strength: float
+    answers: np.ndarray
+    losses: np.ndarray
+
+    @property
+    def loss(self) -> float:
+        return float(self.losses.mean())
+
+
+def answers_out_of_fold(
+    X: np.ndarray, targets: np.ndarray, folds: np.ndarray, strengths: Sequence[float] = STRENGTHS
+) -> list[Answers]:
+    """Out-of-fold answers of ridge regression on any targets, at each strength, until the loss has risen twice.
+
+    Args:
+        X: features, shape (pictures, dimensions), any float type.
+        targets: shape (pictures, outputs): numbers, or 0 and 1 for labels.
+        folds: which fold holds a picture out, shape (pictures,).
+        strengths: ridge penalties, as shares of the mean eigenvalue.
+
+    Example:
+        >>> X = np.random.default_rng(0).normal(size=(60, 3))
+        >>> found = answers_out_of_fold(X, X[:, :1] * 10, np.arange(60) % 5)
+        >>> bool(min(each.loss for each in found) < 0.01)
+        True
+    """
+    X = standardised(X)
+    targets = np.asarray(targets, np.float64)
+    centre, spread = targets.mean(axis=0), targets.std(axis=0)
+    spread = np.where(spread > 0, spread, 1.0)
+    y, members = ((targets - centre) / spread).astype(np.float32), _members(folds)
+    wide = X.shape[1] > X.shape[0]
+    residuals = _dual(X @ X.T, y, members, strengths) if wide else _primal(X, y, members, strengths)
+    found: list[Answers] = []
+    least, worse = np.inf, 0
+    for strength, held_out in zip(strengths, residuals, strict=True):
+        held_out = held_out.astype(np.float64)
+        found.append(Answers(strength, (y - held_out) * spread + centre, (held_out**2).mean(axis=1)))
+        worse = worse + 1 if found[-1].loss >= least else 0
+        least = min(least, found[-1].loss)
+        if worse == 2:
+            break
+    return found
 
 
 def neighbours_out_of_fold(X: np.ndarray, labels: np.ndarray, folds: np.ndarray, count: int = NEIGHBOURS) -> float:

@@ -26,6 +26,7 @@ from headstart.recipe import AUTO, Recipe
 from headstart.splits import spread_out
 from headstart.splitting import keys, split, together
 from headstart.store import Store
+from headstart.tasks import only
 from headstart.worker import building_backend, lazy
 
 
@@ -75,6 +76,7 @@ def rank(
         RecipeError: there is no head of such a name that a ranking can fit.
     """
     check_heads(names)
+    only(photos.task, "Sources are ranked")
     start = clock()
     deadline = None if budget is None else start + budget
     with lazy(building_backend()) as worker, Store() as store:
@@ -175,6 +177,7 @@ def before_training(photos: Dataset, recipe: Recipe, progress: Progress = silent
     Raises:
         RecipeError: the recipe decides something that belongs to one source, or has an option that its head has not.
     """
+    only(photos.task, "Sources are ranked")
     own = {"cut": (recipe.cut, AUTO), "weights": (recipe.weights, "imagenet"),
            "preprocessing": (recipe.preprocessing, "source")}  # fmt: skip
     for name, (given, usual) in own.items():

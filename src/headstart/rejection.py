@@ -104,7 +104,7 @@ class Rejection:
 
 def fit(
     features: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, outputs: Sequence[Output] = (),
-    false_alarm: float = FALSE_ALARM, seed: int = 0,
+    false_alarm: float = FALSE_ALARM, seed: int = 0, unseen: np.ndarray | None = None,
 ) -> Rejection | None:  # fmt: skip
     """A rule from training pictures; None where there are too few of them.
 
@@ -115,6 +115,8 @@ def fit(
         outputs: what the features come from, side by side; one output that is no flattened one where nothing is given.
         false_alarm: the share of the classes' own pictures that may be rejected, above 0 and below 1.
         seed: draws the references.
+        unseen: rows that the network itself was not tuned on, where it was: the threshold is set on these alone, since
+            the others look nearer to each other than new pictures will.
 
     Example:
         >>> draws = np.random.default_rng(0).normal(size=(200, 8)) + 3
@@ -131,7 +133,8 @@ def fit(
     smallest = int(counts[counts > 0].min(initial=len(chosen)))
     neighbours = max(1, min(round(NEIGHBOURS * len(chosen)), smallest // 2))
     references = _directions(features[chosen], parts).astype(np.float16)
-    scored = np.arange(count) if count <= _SCORED else np.sort(random.choice(count, _SCORED, replace=False))
+    scored = np.arange(count) if unseen is None else unseen
+    scored = scored if len(scored) <= _SCORED else np.sort(random.choice(scored, _SCORED, replace=False))
     scores = _left_out(features, scored, references, parts=parts, groups=groups, of=chosen, neighbours=neighbours)
     scores = np.sort(scores[np.isfinite(scores)])
     if len(scores) < FEWEST:

@@ -24,9 +24,15 @@ from headstart.report_parts import (
     Choice,
     ClassRow,
     Figure,
+    Headline,
     Images,
+    LabelMistakes,
+    LabelRow,
+    Missed,
     Mistake,
     NamedHistory,
+    NumbersPart,
+    Off,
     Picture,
     Rate,
     Reliability,
@@ -39,14 +45,15 @@ from headstart.report_parts import (
     Strength,
 )
 from headstart.report_view import snippets
+from headstart.report_words import percent
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 __all__ = [
-    "Cache", "Choice", "ClassRow", "Figure", "Images", "Mistake", "NamedHistory", "Picture", "Rate", "Reliability",
-    "Reliable", "Report", "Seconds", "Snippet", "SourceFacts", "Start", "Strength", "curves_svg", "render", "snippets",
-    "write",
+    "Cache", "Choice", "ClassRow", "Figure", "Headline", "Images", "LabelMistakes", "LabelRow", "Missed", "Mistake",
+    "NamedHistory", "NumbersPart", "Off", "Picture", "Rate", "Reliability", "Reliable", "Report", "Seconds", "Snippet",
+    "SourceFacts", "Start", "Strength", "curves_svg", "percent", "render", "snippets", "write",
 ]  # fmt: skip
 
 
@@ -77,7 +84,7 @@ def _environment() -> Environment:
 def prepare() -> None:
     """Compile the page's template, for whoever has a moment before the report is due."""
     page = _environment()
-    parts = ("report_charts.html", "report_head_start.html", "report_tuning.html")
+    parts = ("report_charts.html", "report_head_start.html", "report_targets.html", "report_tuning.html")
     for name in ("report.js", "report.html", "report.css", *parts, "curves.svg"):
         page.get_template(name)
 

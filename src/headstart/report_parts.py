@@ -166,6 +166,92 @@ class Reliability:
 
 
 @dataclass(frozen=True)
+class Headline:
+    """What stands at the top in place of an accuracy.
+
+    Attributes:
+        value, words, interval: the figure as text, what it is, and its interval with the pictures it is of.
+        rate: the same as a share to draw, where it is one; `guess` and `before` are drawn beside it.
+        facts: (name, value, note) of further figures.
+        note: what a reader should know of them.
+    """
+
+    value: str
+    words: str
+    interval: str
+    rate: Rate | None = None
+    guess: float | None = None
+    guess_words: str = ""
+    before: float | None = None
+    facts: tuple[tuple[str, str, str], ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """Figures of one label over the pictures, `n` of which have it; NaN where one is undefined."""
+
+    name: str
+    n: int
+    average_precision: float
+    average_precision_interval: tuple[float, float]
+    guessing: float
+    threshold: float
+    precision: float
+    precision_interval: tuple[float, float]
+    recall: float
+    recall_interval: tuple[float, float]
+    f1: float
+    f1_interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Missed:
+    """A picture with a wrong answer about a label: what it is labelled, and the label's probability."""
+
+    file: str
+    thumbnail_jpeg: bytes
+    labels: str
+    probability: float
+    map_jpeg: bytes | None = None
+
+
+@dataclass(frozen=True)
+class LabelMistakes:
+    """Wrong answers about one label: how many times it was said wrongly and missed, and some pictures of each."""
+
+    name: str
+    wrongly: int
+    missed: int
+    said: tuple[Missed, ...] = ()
+    unsaid: tuple[Missed, ...] = ()
+
+    @property
+    def mapped(self) -> bool:
+        """Whether there are maps of what spoke for the label."""
+        return any(picture.map_jpeg for picture in (*self.said, *self.unsaid))
+
+
+@dataclass(frozen=True)
+class NumbersPart:
+    """(true, predicted) of each picture, and the half width of the interval with the share that it promises."""
+
+    points: tuple[tuple[float, float], ...]
+    half_width: float | None = None
+    promised: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Off:
+    """A picture whose number was far off."""
+
+    file: str
+    thumbnail_jpeg: bytes
+    truth: float
+    predicted: float
+
+
+@dataclass(frozen=True)
 class Seconds:
     """Where the time went; what `total` has beyond the parts is shown as everything else."""
 
@@ -214,6 +300,12 @@ class Report:
         skipped: (file, reason) of the pictures that were left out.
         learning_curve: accuracy with fewer training pictures, and what more of them would bring.
         head_start: what the reuse gained over training from scratch.
+        task: `classes`, `labels` or `numbers`: what `classes` are.
+        headline: what stands at the top in place of `accuracy`, of which then only `n` and `split` count.
+        score_words, loss_words: what is cross-validated while choosing, and what the loss is.
+        rule_words: how outputs become answers.
+        labels, missed: figures of each label, and its wrong answers.
+        numbers, furthest: predicted against true numbers, and the pictures that were furthest off.
         how_to_load: code to copy; where empty and `model_path` is given, `snippets` fills it.
 
     Raises:
@@ -262,6 +354,15 @@ class Report:
     head_start: HeadStart | None = None
     model_path: str = ""
     how_to_load: tuple[Snippet, ...] = ()
+    task: str = "classes"
+    headline: Headline | None = None
+    score_words: str = "Accuracy"
+    loss_words: str = "Cross-entropy"
+    rule_words: str = ""
+    labels: tuple[LabelRow, ...] = ()
+    missed: tuple[LabelMistakes, ...] | None = None
+    numbers: NumbersPart | None = None
+    furthest: tuple[Off, ...] | None = None
 
     def __post_init__(self) -> None:
         k = len(self.classes)

@@ -22,7 +22,7 @@ def view(tuning: Tuning | None, frozen: Rate | None, tuned: Rate | None) -> dict
     if tuning is None:
         return {"tuning_plots": [], "tuning_rows": [], "tuning_axis": ()}
     pairs: list[tuple[str, str, Rate]] = []
-    if frozen is not None and tuned is not None:
+    if frozen is not None and tuned is not None and math.isfinite(frozen.value):  # a number has no such share
         pairs += [("left frozen", "decided nothing", frozen), ("tuned", "decided nothing", tuned)]
     if tuning.frozen is not None and tuning.tuned is not None:
         pairs += [("left frozen", "judged", tuning.frozen.accuracy), ("tuned", "judged", tuning.tuned.accuracy)]

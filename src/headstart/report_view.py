@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from headstart import report_charts as charts
-from headstart import report_head_start, report_tuning
+from headstart import report_head_start, report_targets, report_tuning
 from headstart.findings import Finding
 from headstart.report_parts import Choice, Report, Seconds, Snippet
 from headstart.report_words import shown
@@ -89,6 +89,26 @@ def snippets(model_path: str, classes: Sequence[str]) -> tuple[Snippet, ...]:
     return Snippet("With Keras alone", keras), Snippet("From the command line", shell)
 
 
+def keras_snippet(model_path: str, task: str, names: Sequence[str]) -> tuple[Snippet, ...]:
+    """The same for a model of labels or of a number.
+
+    >>> "low, high" in keras_snippet("a.keras", "numbers", ["value"])[0].code
+    False
+    """
+    first, second = snippets(model_path, names)
+    *start, _, _ = first.code.split("\n")
+    if task == "numbers":
+        start = [line for line in start if not line.startswith("class_names")]
+        last = ["print(model.predict(pixels[None])[0, 0])"]
+    else:
+        named = "class_names" in first.code
+        last = [
+            "probabilities = model.predict(pixels[None])[0]  # one a label; headstart.json in the file has thresholds",
+            "print(dict(zip(class_names, probabilities)))" if named else "print(probabilities)",
+        ]
+    return Snippet(first.title, "\n".join([*start, *last])), second
+
+
 def guessing(report: Report) -> tuple[float, str]:
     """What needs no picture at all: the share of the most common class where it is known, else one in k."""
     rows = [sum(row) for row in report.confusion]
@@ -149,10 +169,10 @@ def named_runs(histories: Sequence[tuple[str, Mapping[str, Sequence[float]]]]) -
     ]
 
 
-def run_plots(runs: Sequence[Run]) -> list[charts.Plot]:
-    """Accuracy and cross-entropy by epoch, training against validation; a chart without a number is left out."""
+def run_plots(runs: Sequence[Run], loss: str = "Cross-entropy") -> list[charts.Plot]:
+    """Accuracy and loss by epoch, training against validation; a chart without a number is left out."""
     plots = []
-    for key, title, rate in (("accuracy", "Accuracy", True), ("loss", "Cross-entropy", False)):
+    for key, title, rate in (("accuracy", "Accuracy", True), ("loss", loss, False)):
         lines = _lines(runs, key)
         epochs = list(range(1, max((len(line.values) for line in lines), default=0) + 1))
         plots.append(
@@ -172,7 +192,7 @@ def runs_of(report: Report) -> list[Run]:
 
 def curves(report: Report) -> list[charts.Plot]:
     """The charts of `runs_of`."""
-    return run_plots(runs_of(report))
+    return run_plots(runs_of(report), report.loss_words)
 
 
 def readings(report: Report) -> list[tuple[str, str]]:
@@ -186,7 +206,7 @@ def strength_curves(report: Report) -> list[charts.Plot]:
     rows = sorted((s for s in report.strengths if s.strength > 0), key=lambda s: s.strength)
     mark = next((s.strength for s in rows if s.chosen), None)
     plots = []
-    for key, rate in (("accuracy", True), ("loss", False)):
+    for key, rate in (("accuracy", True), ("loss", False))[report.headline is not None :]:
         line = charts.Curve("cross-validated", [getattr(s, key) for s in rows])
         plots.append(
             charts.plot(
@@ -243,7 +263,11 @@ def view(report: Report) -> dict[str, Any]:
         classes = tuple(sorted(classes, key=lambda row: row.f1 if math.isfinite(row.f1) else -1.0))
     worst = sorted(report.mistakes or (), key=lambda m: -m.probability if math.isfinite(m.probability) else 0.0)
     code = report.how_to_load or (snippets(report.model_path, report.classes) if report.model_path else ())
+    labels = report.labels
+    if len(labels) > NAMES:
+        labels = tuple(sorted(labels, key=lambda row: row.average_precision if row.n else 2.0))
     return {
+        "labels": labels, "scatters": report_targets.scatters(report.numbers),
         "guess": guessing(report), "ranked": ranked, "choice_rows": list(zip(drawn, places, strict=True)),
         "choice_axis": axis, "runs": runs_of(report), "curves": curves(report), "readings": readings(report),
         "strengths": strength_curves(report), **report_head_start.view(report.head_start, report.learning_curve),

@@ -49,6 +49,33 @@ def bootstrap(
     return float(low), float(high)
 
 
+def intervals(
+    statistics: Callable[[np.ndarray], np.ndarray], pictures: int, count: int, *, confidence: float = 0.95,
+    seed: int = 0, centred: bool = False,
+) -> list[Interval]:  # fmt: skip
+    """The intervals of several figures of the same pictures, from the same draws; see `bootstrap`.
+
+    Args:
+        statistics: gives `count` figures of each draw, shape (draws, count); nan where one is undefined.
+        pictures: how many there are, each a kind of its own.
+        centred: whether to move the interval by what the draws' mean lies off the figure itself. Of a figure that
+            depends on the order of pictures, such as average precision, a draw is flattered by those drawn twice.
+    """
+    if pictures < LEAST:
+        return [NOT_KNOWN] * count
+    tail = _tail(pictures, confidence)
+    found = _figures(statistics, np.ones(pictures), seed)
+    itself = statistics(np.ones((1, pictures), np.float32))[0]
+    spans = []
+    for column, value in zip(found.T, itself, strict=True):
+        known = column[np.isfinite(column)]
+        low, high = np.quantile(known, [tail, 1 - tail]) if len(known) else NOT_KNOWN
+        if centred and len(known):
+            low, high = min(low + value - known.mean(), value), max(high + value - known.mean(), value)
+        spans.append((float(low), float(high)))
+    return spans
+
+
 def mean_interval(values: np.ndarray, *, seed: int = 0) -> Interval:
     """The interval of a mean, such as the loss, from one number a picture."""
     values = np.asarray(values, np.float32)

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from headstart import classifier_file, sealed
+from headstart import classifier_file, sealed, tasks
+from headstart.bands import Band
 from headstart.calibration import Calibration
 from headstart.choose import Choice
 from headstart.classifier import Classifier
 from headstart.curves import Reading, read
 from headstart.dataset import Dataset
-from headstart.evaluate import Evaluation, Rate
+from headstart.evaluate import Rate
 from headstart.features import Features
 from headstart.findings import Finding
 from headstart.finetune import Frozen, Tuning
@@ -30,8 +31,8 @@ from headstart.membership import remember
 from headstart.ranking import Ranking
 from headstart.recipe import Recipe
 from headstart.rejection import Rejection
+from headstart.thresholds import Thresholds
 from headstart.trunk import cuts_of
-from headstart.verdict import verdict
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class TrainResult:
 
     Attributes:
         classifier: predicts, and saves itself.
-        evaluation: on pictures that no choice has seen.
-        before: the same pictures under an untrained head.
+        evaluation: on pictures that no choice has seen: an `Evaluation`, a `LabelsEvaluation` or a `NumbersEvaluation`.
+        before: the same pictures under an untrained head; None for a number.
         others: further figures: of `validation`, where there is a `test` too; whether it decided anything,
             `decided_on` says.
         choice: which cut was chosen, against what.
@@ -50,7 +51,8 @@ class TrainResult:
         rows: the rows of the data set that were used, by split.
         watched: the split that the curves are drawn on; None where it is a part of the training pictures.
         decided: whether what was watched decided anything, such as which epoch's weights are kept.
-        calibration: what was found out about the probabilities, and done to them.
+        rule: how outputs become answers: the `Calibration` of classes, the `Thresholds` of labels, the `Band` of a
+            number.
         notes: sentences on how it was made that a reader should know.
         seconds: `features`, `head`, `fine_tune`, `total`.
         model, report: what was written, where it was.
@@ -63,8 +65,8 @@ class TrainResult:
     """
 
     classifier: Classifier
-    evaluation: Evaluation
-    before: Evaluation
+    evaluation: Any
+    before: Any
     choice: Choice
     head: Head = field(repr=False)
     dataset: Dataset = field(repr=False)
@@ -72,20 +74,20 @@ class TrainResult:
     findings: tuple[Finding, ...] = field(repr=False)
     recipe: Recipe = field(repr=False)
     rows: Mapping[str, np.ndarray] = field(repr=False)
-    others: tuple[Evaluation, ...] = ()
+    others: tuple[Any, ...] = ()
     watched: str | None = None
     notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     model: Path | None = None
     report: Path | None = None
-    calibration: Calibration | None = None
+    rule: Calibration | Thresholds | Band | None = None
     decided: bool = False
     learning_curve: LearningCurve | None = None
     head_start: HeadStart | None = None
     ranking: Ranking | None = None
     tuning: Tuning | None = None
     frozen: Frozen | None = field(default=None, repr=False)
-    frozen_evaluation: Evaluation | None = field(default=None, repr=False)
+    frozen_evaluation: Any = field(default=None, repr=False)
 
     @property
     def fine_tuned(self) -> bool:
@@ -93,9 +95,23 @@ class TrainResult:
         return self.tuning is not None and self.tuning.kept
 
     @property
+    def task(self) -> str:
+        """What is told of a picture: `classes`, `labels` or `numbers`."""
+        return self.dataset.task
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What was found out about the probabilities of classes, and done to them."""
+        return self.rule if isinstance(self.rule, Calibration) else None
+
+    @property
     def accuracy(self) -> Rate:
-        """The share named right, with its interval, n and split."""
-        return self.evaluation.accuracy
+        """The share named right, with its interval, n and split; of labels the mean average precision.
+
+        Of a number there is no such share: its `value` is nan, and `evaluation` has the figures.
+        """
+        rate: Rate = self.evaluation.headline
+        return rate
 
     @property
     def rejection(self) -> Rejection | None:
@@ -105,7 +121,8 @@ class TrainResult:
     @property
     def verdict(self) -> str:
         """The sentence to take away."""
-        return verdict(self.evaluation)
+        said: str = tasks.find(self.task).verdict(self.evaluation)
+        return said
 
     @property
     def looks(self) -> str:
@@ -124,7 +141,9 @@ class TrainResult:
             return None
         watched = len(self.rows[self.watched]) if self.watched is not None else 0
         counts = (len(self.rows["train"]), watched) if watched else None
-        facts = {**_training_facts(self.recipe), "classes": len(self.dataset.classes)}
+        facts = _training_facts(self.recipe)
+        if self.task == "classes":  # what guessing would cost is not known of labels and numbers
+            facts["classes"] = len(self.dataset.classes)
         return read(self.head.history, training=facts, pictures=counts)
 
     def decided_on(self, split: str) -> bool:
@@ -142,8 +161,8 @@ class TrainResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, as `headstart train --json` prints them."""
-        measured = self.evaluation.as_dict()
         return {
+            "task": self.task,
             "model": str(self.model) if self.model else None,
             "report": str(self.report) if self.report else None,
             "classes": list(self.dataset.classes),
@@ -154,7 +173,38 @@ class TrainResult:
             "head": self.head.name,
             "fine_tuned": self.fine_tuned,
             "fine_tuning": self.tuning.as_dict() if self.tuning else None,
-            "frozen_accuracy": self.frozen_evaluation.accuracy.as_dict() if self.frozen_evaluation else None,
+            "frozen_accuracy": self._frozen_accuracy(),
+            **(self._figures() if self.task == "classes" else self._other_figures()),
+            "ranking": self.ranking.as_dict() if self.ranking else None,
+            "history": {name: list(values) for name, values in (self.head.history or {}).items()},
+            "epoch_seconds": [round(value, 4) for value in self.head.epoch_seconds],
+            "watched": self.watched,
+            "reading": {"kind": self.reading.kind, "words": self.reading.words} if self.reading else None,
+            "notes": list(self.notes),
+            "learning_curve": self.learning_curve.as_dict() if self.learning_curve else None,
+            "head_start": self.head_start.as_dict() if self.head_start else None,
+            "findings": [finding.as_dict() for finding in self.findings],
+            "skipped": [
+                *({"file": self.dataset.files[row], "reason": why} for row, why in sorted(self.features.bad.items())),
+                *({"file": file, "reason": "missing, or of a kind that is not read"} for file in self.dataset.skipped),
+            ],
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "cache": {"hits": self.features.hits, "misses": self.features.misses},
+            "recipe": self.recipe.as_dict(),
+            "verdict": self.verdict,
+        }
+
+    def _frozen_accuracy(self) -> dict[str, Any] | None:
+        """The frozen classifier's figure on the final pictures, where a tuned one is returned."""
+        if self.frozen_evaluation is None:
+            return None
+        told: dict[str, Any] = self.frozen_evaluation.headline.as_dict()
+        return told
+
+    def _figures(self) -> dict[str, Any]:
+        """What is measured of classes."""
+        measured = self.evaluation.as_dict()
+        return {
             "before_training": {"accuracy": self.before.accuracy.value, "loss": self.before.loss},
             "accuracy": self.accuracy.as_dict(),
             "other_accuracies": [
@@ -179,24 +229,30 @@ class TrainResult:
                 }
                 for c in self.choice.candidates
             ],
-            "ranking": self.ranking.as_dict() if self.ranking else None,
-            "history": {name: list(values) for name, values in (self.head.history or {}).items()},
-            "epoch_seconds": [round(value, 4) for value in self.head.epoch_seconds],
-            "watched": self.watched,
-            "reading": {"kind": self.reading.kind, "words": self.reading.words} if self.reading else None,
-            "notes": list(self.notes),
-            "learning_curve": self.learning_curve.as_dict() if self.learning_curve else None,
-            "head_start": self.head_start.as_dict() if self.head_start else None,
-            "findings": [finding.as_dict() for finding in self.findings],
-            "skipped": [
-                *({"file": self.dataset.files[row], "reason": why} for row, why in sorted(self.features.bad.items())),
-                *({"file": file, "reason": "missing, or of a kind that is not read"} for file in self.dataset.skipped),
-            ],
-            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
-            "cache": {"hits": self.features.hits, "misses": self.features.misses},
-            "recipe": self.recipe.as_dict(),
-            "verdict": self.verdict,
         }
+
+    def _other_figures(self) -> dict[str, Any]:
+        """What is measured of labels or a number: `metrics` in place of an accuracy."""
+        measured = self.evaluation.as_dict()
+        before = self.before.as_dict() if self.before is not None else None
+        opened = {**measured.pop("opened"), "words": self.looks} if self.evaluation.opened else None
+        return {
+            **measured,
+            "before_training": before and {"accuracy": None, "metrics": before["metrics"], "loss": before["loss"]},
+            "other_metrics": [
+                {"split": other.split, "n": other.n, "metrics": other.as_dict()["metrics"],
+                 "decided": self.decided_on(other.split)}
+                for other in self.others
+            ],
+            **tasks.find(self.task).facts(self.rule),
+            "rejection": self.rejection.as_dict() if self.rejection else None,
+            "test_opened": opened,
+            "choices": [
+                {"cut": c.layer, "pooling": c.pooling, "dimensions": c.dimensions, "accuracy": None,
+                 "score": _number(c.accuracy), "low": c.low, "high": c.high, "loss": _number(c.loss)}
+                for c in self.choice.candidates
+            ],
+        }  # fmt: skip
 
     def write_report(
         self, path: str | os.PathLike[str], *, name: str = "", others: Mapping[str, TrainResult] | None = None
@@ -225,6 +281,10 @@ class TrainResult:
 
         from headstart import report
 
+        if self.task != "classes":
+            told = [text for text in (self.rule.words() if self.rule else "", self.looks, *self.notes) if text]
+            lines = "".join(f"<div>{escape(note)}</div>" for note in told)
+            return f"<p><strong>{escape(self.verdict)}</strong></p>{self.evaluation._repr_html_()}{lines}"
         losses = f"loss {self.evaluation.loss:.3f}"
         before = f"before training: accuracy {self.before.accuracy}, loss {self.before.loss:.3f}"
         decided = " (these pictures decided something, so the figure is a little too good)"
@@ -257,14 +317,19 @@ def _number(value: float) -> float | None:
 
 
 def facts_of(
-    dataset: Dataset, features: Features, evaluation: Evaluation, *, recipe: Recipe,
-    calibration: Calibration | None = None, trained_on: Sequence[int] = (), rejection: Rejection | None = None,
+    dataset: Dataset, features: Features, evaluation: Any, *, recipe: Recipe, rule: Mapping[str, Any] | None = None,
+    trained_on: Sequence[int] = (), rejection: Rejection | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """What the classifier file says of itself in `headstart.json`; `trained_on` are rows of the data set."""
+    """What the classifier file says of itself in `headstart.json`; `trained_on` are rows of the data set.
+
+    Args:
+        rule: how outputs become answers, as the task's module tells it.
+    """
     trunk, digests = features.trunk, dataset.digested().digests or ()
     trained = remember((digests[row] for row in trained_on), dataset.digest)
     return {
         "format": classifier_file.FORMAT,
+        "task": dataset.task,
         "classes": list(dataset.classes),
         "image_size": list(trunk.image_size),
         "preprocessing": {
@@ -272,7 +337,8 @@ def facts_of(
             "inside_the_model": True,
         },
         "recipe": recipe.as_dict(),
-        "calibration": calibration.as_dict() if calibration is not None else None,
+        "calibration": None,
+        **(rule or {}),
         "rejection": rejection.facts() if rejection is not None else None,
         "evaluation": evaluation.as_dict(),
         "provenance": {

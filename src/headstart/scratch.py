@@ -30,11 +30,12 @@ import numpy as np
 
 from headstart import heads, images, learning_curve, sealed, views, watching
 from headstart.errors import InputError, MissingExtraError, PhotosError, PictureError
-from headstart.evaluate import score
 from headstart.estimates import Estimate
+from headstart.evaluate import score
 from headstart.head_start import HeadStart, Side, Tuned
 from headstart.heads import apply, dense
 from headstart.progress import Progress, silent
+from headstart.tasks import only
 from headstart.trunk import spec
 from headstart.worker import Worker
 
@@ -95,6 +96,7 @@ def compare_scratch(
         >>> print(result.head_start.sentence)                             # doctest: +SKIP
     """
     check(epochs, seconds, seeds)
+    only(result.task, "Training from scratch is compared")
     run = _Run(result)
     planned = epochs or (MOST_EPOCHS if seconds is not None else len((result.history or {}).get("loss", ())) or EPOCHS)
     sealed.opening(result.dataset, run.watched, run.frozen.head.layers, run.frozen.outputs, command="compare-scratch")
@@ -269,9 +271,11 @@ def _tuned(run: _Run) -> Tuned | None:
     result = run.result
     if not result.fine_tuned or result.tuning is None:
         return None
-    answers = result.classifier.probabilities(result.features, run.watched)
-    found = score(answers, result.dataset.labels[run.watched], result.dataset.classes, split=run.split).accuracy
-    return Tuned(Estimate(found.value, found.low, found.high), sum(result.tuning.seconds), result.tuning.took)
+    found = []
+    for answers in (result.classifier.probabilities(result.features, run.watched), run.frozen.answers(run.watched)):
+        rate = score(answers, result.dataset.labels[run.watched], result.dataset.classes, split=run.split).accuracy
+        found.append(Estimate(rate.value, rate.low, rate.high))
+    return Tuned(found[0], found[1], sum(result.tuning.seconds), result.tuning.took)
 
 
 def _notes(run: _Run, seeds: int) -> list[str]:

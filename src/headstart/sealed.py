@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -53,21 +53,41 @@ def measure(
         model: its name by `model_name`.
         command: who looks.
     """
-    found = score(probabilities, labels, classes, split=split, rows=rows)
+
+    def scored(at: np.ndarray, name: str) -> Evaluation:
+        return score(probabilities[at], labels[at], classes, split=name, rows=rows[at])
+
+    return measure_each(scored, split=split, digests=digests, facts=facts, model=model, command=command)
+
+
+_Evaluation = TypeVar("_Evaluation", bound=Any)
+
+
+def measure_each(
+    scored: Callable[[np.ndarray, str], _Evaluation], *, split: str, digests: Sequence[bytes],
+    facts: Mapping[str, Any], model: str, command: str = "evaluate",
+) -> _Evaluation:  # fmt: skip
+    """The same for any task.
+
+    Args:
+        scored: evaluates the pictures at some positions, under the name of a split.
+        split, digests, facts, model, command: as `measure` has them.
+    """
+    count = len(digests)
+    found = scored(np.arange(count), split)
     provenance = facts.get("provenance")
     known = TrainedOn.from_dict(provenance.get("trained_on") if isinstance(provenance, Mapping) else None)
-    trained = np.zeros(len(labels), bool) if known is None else known.holds(digests)
+    trained = np.zeros(count, bool) if known is None else known.holds(digests)
     fresh = np.flatnonzero(~trained)
     if len(fresh) and (known is None or known.whole or not trained.any()):  # what was trained on is no test set
         opened = record([digests[row] for row in fresh.tolist()], model=model, command=command)
         found = replace(found, opened=opened)
     if known is not None and found.outcomes is not None:
         found = replace(found, outcomes=replace(found.outcomes, trained=trained))
-        found = replace(found, seen=Seen(int(trained.sum()), len(labels), known.whole))
+        found = replace(found, seen=Seen(int(trained.sum()), count, known.whole))
     if trained.any() and len(fresh) and known is not None and known.whole:  # else some of the rest were trained on too
-        rest = score(probabilities[fresh], labels[fresh], classes, split="not trained on", rows=rows[fresh])
-        found = replace(found, unseen=rest)
-    words = (on_training(found), on_looks(found.opened, (found.unseen or found).accuracy))
+        found = replace(found, unseen=scored(fresh, "not trained on"))
+    words = (on_training(found), on_looks(found.opened, (found.unseen or found).headline))
     return replace(found, notes=tuple(text for text in words if text))
 
 
@@ -89,13 +109,14 @@ def on_looks(opened: Opening | None, rate: Rate) -> str:
     if opened.models == 1:
         return f"{look}, at the same model each time: the figure is as good as at the first."
     excess = (rate.high - rate.low) / (2 * 1.96) * math.sqrt(2 * math.log(opened.models))
+    much = "" if math.isnan(excess) else f", by up to about {100 * excess:.1f} points"
     return (
-        f"{look}, at {opened.models:,} models: if the best of them is kept for its figure, that figure is too good,"
-        f" by up to about {100 * excess:.1f} points. Pictures that were never looked at would tell."
+        f"{look}, at {opened.models:,} models: if the best of them is kept for its figure, that figure is too good"
+        f"{much}. Pictures that were never looked at would tell."
     )
 
 
-def on_training(evaluation: Evaluation) -> str:
+def on_training(evaluation: Any) -> str:
     """That the model was trained on some of the pictures, and what it is worth on the others; empty where it is not."""
     seen = evaluation.seen
     if seen is None or not seen.trained:
@@ -109,7 +130,7 @@ def on_training(evaluation: Evaluation) -> str:
     return (
         f"{text}{rest}"
         if evaluation.unseen is None
-        else f"{text} On the others: accuracy {evaluation.unseen.accuracy}."
+        else f"{text} On the others: {' '.join(evaluation.unseen.lines()[0])}."
     )
 
 

@@ -80,6 +80,21 @@ def labels(
     return tuple(found)
 
 
+def confirmed(
+    found: tuple[Finding, ...], dataset: Dataset, rows: np.ndarray, answers: np.ndarray | None
+) -> tuple[Finding, ...]:
+    """Findings without the suspect labels that a better network agrees with.
+
+    Args:
+        answers: probabilities of the rows by a network that was tuned and found better; None where there is none.
+    """
+    if answers is None:
+        return found
+    agrees = answers.argmax(axis=1) == dataset.labels[rows]
+    sound = {dataset.files[int(row)] for row in rows[agrees]}
+    return tuple(each for each in found if each.kind != "suspect_label" or each.files[0] not in sound)
+
+
 def judgeable(given: np.ndarray) -> bool:
     """Whether there are two classes with enough pictures to say something of their labels."""
     sizes = np.bincount(given[given >= 0]) if len(given) else np.zeros(0, int)

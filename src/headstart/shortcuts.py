@@ -50,7 +50,7 @@ def shortcuts(dataset: Dataset, looks: Looks) -> Iterator[Finding]:
     """One finding for each class and property that tells it from the other classes too well."""
     rows = np.flatnonzero(looks.readable & (dataset.labels >= 0) & (dataset.splits != "left out"))
     labels, count = dataset.labels[rows], len(dataset.classes)
-    if count < 2 or not len(rows):
+    if count < 2 or not len(rows) or dataset.task != "classes":
         return
     measures = _halves(dataset, rows)
     properties = _properties(looks, rows)

@@ -86,15 +86,20 @@ class _Blocks:
         return [(self.holder[span], self.size[span]) for span in spans]
 
 
-def _blocks(labels: np.ndarray, groups: np.ndarray, seed: int, keys: Keys | None) -> _Blocks:
-    rows = len(labels)
-    if len(groups) != rows or (keys is not None and len(keys) != rows):
-        raise InputError(f"labels, groups and keys need one entry a row; received {rows} labels, {len(groups)} groups")
-    if rows == 0 or labels.min() < 0:
-        raise InputError("rows without a class cannot be divided; pass rows with labels from 0 alone")
+def in_random_order(groups: np.ndarray, seed: int, keys: Keys | None = None) -> np.ndarray:
+    """Groups as blocks, numbered in an order that looks random and follows from keys and seed.
+
+    Args:
+        groups: equal numbers are one block, shape (rows,).
+        seed: another seed gives another order.
+        keys: names of the rows' contents; with them the answer does not depend on the order of the rows.
+
+    Returns:
+        int64 of shape (rows,): the block of each row, from 0.
+    """
     numbers, block = np.unique(groups, return_inverse=True)
     if keys is None:
-        rank = np.random.default_rng(seed).permutation(rows).astype(np.uint64)
+        rank = np.random.default_rng(seed).permutation(len(groups)).astype(np.uint64)
     else:
         salt = hashlib.blake2b(repr(seed).encode(), digest_size=16).digest()
         drawn = b"".join(hashlib.blake2b(key, digest_size=8, key=salt).digest() for key in keys)
@@ -103,7 +108,17 @@ def _blocks(labels: np.ndarray, groups: np.ndarray, seed: int, keys: Keys | None
     np.minimum.at(lowest, block, rank)
     place = np.empty(len(numbers), np.int64)
     place[np.argsort(lowest, kind="stable")] = np.arange(len(numbers))
-    block = place[block]
+    result: np.ndarray = place[block]
+    return result
+
+
+def _blocks(labels: np.ndarray, groups: np.ndarray, seed: int, keys: Keys | None) -> _Blocks:
+    rows = len(labels)
+    if len(groups) != rows or (keys is not None and len(keys) != rows):
+        raise InputError(f"labels, groups and keys need one entry a row; received {rows} labels, {len(groups)} groups")
+    if rows == 0 or labels.min() < 0:
+        raise InputError("rows without a class cannot be divided; pass rows with labels from 0 alone")
+    block = in_random_order(groups, seed, keys)
     classes = int(labels.max()) + 1
     pair, size = np.unique(block * classes + labels, return_counts=True)
     holder, kind = np.divmod(pair, classes)

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from headstart import targets
 from headstart.dataset import EMPTY, Dataset
 from headstart.errors import PhotosError
 from headstart.findings import Finding
 from headstart.listing import number, some
-from headstart.splits import assign, groups_of
+from headstart.splits import groups_of
 
 _RANK = {"": 0, "left out": 0, "train": 1, "validation": 2, "test": 3}
 """A picture that is in several splits stays in the one of the highest rank."""
@@ -59,8 +60,8 @@ def split(dataset: Dataset, *, holdout: float = 0.2, seed: int = 0) -> Dataset:
     if not np.isin(given, ("validation", "test")).any():
         rows = np.flatnonzero(known & (dataset.splits != "left out"))
         names = keys(dataset)
-        held = assign(
-            dataset.labels[rows], together(dataset)[rows], holdout=holdout, seed=seed, keys=[names[row] for row in rows]
+        held = targets.find(dataset.task).divide(
+            dataset, rows, together(dataset)[rows], holdout=holdout, seed=seed, keys=[names[row] for row in rows]
         )
         splits = np.array(dataset.splits)
         splits[rows] = np.where(held, "test", "train")
@@ -85,11 +86,21 @@ def final_split(dataset: Dataset) -> str:
 
 def once(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
     """The rows without copies under the same label: a picture that is measured on counts once."""
-    first: dict[tuple[bytes, int], int] = {}
+    first: dict[tuple[bytes, int, bytes], int] = {}
     for row in rows.tolist():
         digest = dataset.digests[row] if dataset.digests is not None else b"%d" % row
-        first.setdefault((digest, int(dataset.labels[row])), row)
+        told = b"" if dataset.targets is None else dataset.targets[row].tobytes()
+        first.setdefault((digest, int(dataset.labels[row]), told), row)
     return np.array(list(first.values()), int)
+
+
+def cross_folds(dataset: Dataset, rows: np.ndarray, *, count: int, seed: int) -> np.ndarray:
+    """The cross-validation fold of each of these rows, int of shape (rows,): what belongs together in one fold."""
+    names = keys(dataset)
+    found: np.ndarray = targets.find(dataset.task).deal(
+        dataset, rows, together(dataset)[rows], count=count, seed=seed, keys=[names[row] for row in rows]
+    )
+    return found
 
 
 def _without_leaks(dataset: Dataset) -> Dataset:
@@ -126,8 +137,13 @@ def _leaks(dataset: Dataset, leaking: np.ndarray, group: np.ndarray, rank: np.nd
 
 
 def _check(dataset: Dataset) -> None:
-    trained = np.bincount(dataset.labels[dataset.split_indices("train")], minlength=len(dataset.classes))
-    bare = [dataset.classes[label] for label in np.flatnonzero(trained == 0)]
+    bare = targets.find(dataset.task).lacking(dataset, dataset.split_indices("train"))
+    if bare and dataset.task != "classes":
+        raise PhotosError(
+            f"The training pictures that are left say nothing of {some(bare)}: they are too few, or all the same; the"
+            " others are in a held-out split too.\nTake the copies out of one side, or give no splits and let headstart"
+            " make them."
+        )
     if bare:
         raise PhotosError(
             f"No training picture is left of {some(bare)}: all of them are in a held-out split too.\n"
@@ -136,7 +152,8 @@ def _check(dataset: Dataset) -> None:
     if not np.isin(dataset.splits, ("validation", "test")).any() or not np.any(
         dataset.labels[np.isin(dataset.splits, ("validation", "test"))] >= 0
     ):
+        which = "every class is" if dataset.task == "classes" else "all pictures are"
         raise PhotosError(
-            "Nothing can be held out to measure on: every class is one group of pictures that belong together.\n"
+            f"Nothing can be held out to measure on: {which} one group of pictures that belong together.\n"
             "Add pictures of other groups, or give a validation split."
         )

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headstart import augment, images, ranking_page, report, sources, views
-from headstart.classifier import Prediction
+from headstart import augment, images, ranking_page, report, sources, story_targets, views
 from headstart.errors import PictureError, SourceError
 from headstart.evaluate import Rate
 from headstart.findings import Finding
+from headstart.predictions import Prediction
 
 if TYPE_CHECKING:
     from headstart.ranking import Ranking, Row
@@ -28,13 +28,12 @@ VIEWS = 8
 
 def tell(result: TrainResult, *, name: str = "", others: Mapping[str, TrainResult] | None = None) -> report.Report:
     """Everything that the page needs, as plain data; the curves of `others` are drawn beside this result's."""
-    dataset, evaluation, recipe = result.dataset, result.evaluation, result.recipe
+    dataset, recipe = result.dataset, result.recipe
     source = sources.find(recipe.source)
-    note = "these pictures were used for no choice"
     return report.Report(
         title=dataset.root.name if dataset.root else "pictures",
         verdict=result.verdict,
-        accuracy=_rate(evaluation.accuracy, f"{note}. {result.looks}" if result.looks else note),
+        task=result.task,
         classes=dataset.classes,
         images=report.Images(**result.images()),
         source=report.SourceFacts(
@@ -44,15 +43,9 @@ def tell(result: TrainResult, *, name: str = "", others: Mapping[str, TrainResul
         pooling=recipe.pooling,
         fine_tuned=result.fine_tuned,
         tuning=result.tuning,
-        frozen=result.frozen_evaluation.accuracy if result.frozen_evaluation else None,
-        tuned=evaluation.accuracy if result.fine_tuned else None,
+        frozen=result.frozen_evaluation.headline if result.frozen_evaluation is not None else None,
+        tuned=result.evaluation.headline if result.fine_tuned else None,
         head=result.head.name,
-        loss=evaluation.loss,
-        before_training=report.Start(result.before.accuracy.value, result.before.loss),
-        other_figures=tuple(
-            report.Figure(f"on {other.accuracy.split}", _rate(other.accuracy, _use(result, other.accuracy.split, note)))
-            for other in result.others
-        ) + _false_alarms(result),
         samples=_samples(result),
         choices=_choices(result),
         ranking=ranking_page.svg(result.ranking) if result.ranking else "",
@@ -62,13 +55,6 @@ def tell(result: TrainResult, *, name: str = "", others: Mapping[str, TrainResul
                             row["strength"] == result.head.settings.get("strength"))
             for row in result.head.strengths
         ),
-        per_class=tuple(
-            report.ClassRow(f.name, f.precision, f.recall, f.f1, f.n, f.precision_interval, f.recall_interval)
-            for f in evaluation.per_class
-        ),
-        confusion=tuple(tuple(int(n) for n in row) for row in evaluation.confusion),
-        mistakes=_mistakes(result),
-        reliability=_reliability(result),
         findings=result.findings,
         thumbnails=_finding_thumbnails(result),
         skipped=tuple((dataset.files[row], why) for row, why in sorted(result.features.bad.items())),
@@ -92,7 +78,31 @@ def tell(result: TrainResult, *, name: str = "", others: Mapping[str, TrainResul
         learning_curve=result.learning_curve,
         head_start=result.head_start,
         model_path=str(result.model) if result.model else "",
+        **(_of_classes(result) if result.task == "classes" else {
+            **(told := story_targets.parts(result)), "other_figures": (*told["other_figures"], *_false_alarms(result)),
+        }),
     )  # fmt: skip
+
+
+def _of_classes(result: TrainResult) -> dict[str, Any]:
+    """What only a page about classes has."""
+    evaluation, note = result.evaluation, "these pictures were used for no choice"
+    return {
+        "accuracy": _rate(evaluation.accuracy, f"{note}. {result.looks}" if result.looks else note),
+        "loss": evaluation.loss,
+        "before_training": report.Start(result.before.accuracy.value, result.before.loss),
+        "other_figures": tuple(
+            report.Figure(f"on {other.accuracy.split}", _rate(other.accuracy, _use(result, other.accuracy.split, note)))
+            for other in result.others
+        ) + _false_alarms(result),
+        "per_class": tuple(
+            report.ClassRow(f.name, f.precision, f.recall, f.f1, f.n, f.precision_interval, f.recall_interval)
+            for f in evaluation.per_class
+        ),
+        "confusion": tuple(tuple(int(n) for n in row) for row in evaluation.confusion),
+        "mistakes": _mistakes(result),
+        "reliability": _reliability(result),
+    }  # fmt: skip
 
 
 def _use(result: TrainResult, split: str, unused: str) -> str:
@@ -128,11 +138,16 @@ def _choices(result: TrainResult) -> tuple[report.Choice, ...]:
     chosen, tried = result.choice.chosen, result.choice.candidates
     return tuple(
         report.Choice(
-            c.layer, c.pooling, "linear" if c.finalist else "ridge probe", c.dimensions, c.accuracy, c.low, c.high,
-            c is chosen, result.choice.why if c is chosen else "",
+            c.layer, c.pooling, "linear" if c.finalist else "ridge probe", c.dimensions, _share(c.accuracy),
+            _share(c.low), _share(c.high), c is chosen, result.choice.why if c is chosen else "",
         )
         for c in tried
     ) if len(tried) > 1 else ()  # fmt: skip
+
+
+def _share(value: float) -> float:
+    """What is drawn on a track from 0 to 1; R² may lie below."""
+    return max(value, 0.0)  # nan stays what it is
 
 
 def _cost(row: Row, ranking: Ranking) -> str:
@@ -151,7 +166,7 @@ def _on_tuning(result: TrainResult) -> tuple[str, ...]:
 
 def _on_watching(result: TrainResult) -> tuple[str, ...]:
     """That the curves and the figure are of the same pictures, where they are."""
-    if result.history is None or result.watched != result.evaluation.accuracy.split:
+    if result.history is None or result.watched != result.accuracy.split:
         return ()
     return (
         f"The curves are drawn on the {result.watched} pictures that the figure is of. Nothing was chosen by them: the"
@@ -182,7 +197,12 @@ def _false_alarms(result: TrainResult) -> tuple[report.Figure, ...]:
     if rule is None or rule.reached is None:
         return ()
     note = f"{rule.false_alarm:.1%} was allowed for; such a picture is answered with known: false"
-    return (report.Figure("Pictures of the classes that look like none of them", _rate(rule.reached, note)),)
+    own = (
+        "of the classes that look like none of them"
+        if result.task == "classes"
+        else "that look like no training picture"
+    )
+    return (report.Figure(f"Pictures {own}", _rate(rule.reached, note)),)
 
 
 def _rate(rate: Rate, note: str) -> report.Rate:

@@ -1,11 +1,17 @@
-"""Tables of pictures: CSV or Parquet with the columns path, label and, where wanted, split and group."""
+"""Tables of pictures: CSV or Parquet with the columns path, label and, where wanted, split and group.
+
+In place of `label` (one class a picture) there may be `labels` (several, or none, with `|` or `;` between them) or
+`value` (a number).
+"""
 
 from __future__ import annotations
 
 import csv
 import difflib
 import importlib.util
+import math
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -16,9 +22,10 @@ from typing import Any
 from headstart.errors import MissingExtraError, PhotosError, near
 from headstart.findings import Finding
 from headstart.images import UNREADABLE_SUFFIXES
-from headstart.listing import SPLIT_NAMES, Listing, number, suffix_of
+from headstart.listing import BAR, SPLIT_NAMES, Listing, number, suffix_of
 
-_NEEDED = ("path", "label")
+_TOLD = {"label": "classes", "labels": "labels", "value": "numbers"}
+"""What a column says of its pictures: the module in `targets/`."""
 _OPTIONAL = ("split", "group")
 
 
@@ -30,6 +37,11 @@ class _Table:
     columns: dict[str, list[str]]
     lines: Sequence[int]
 
+    @property
+    def told(self) -> str:
+        """The column that says what is to be learnt."""
+        return next(column for column in _TOLD if column in self.columns)
+
 
 def read_table(table: Path, *, inside: bool = False) -> Listing:
     """The pictures that a table lists; paths are relative to the table's own folder.
@@ -39,12 +51,13 @@ def read_table(table: Path, *, inside: bool = False) -> Listing:
         inside: True for a table from an archive: then no path may lead out of its folder.
 
     Raises:
-        PhotosError: a column is missing, a label is empty, a split is unknown, no listed file exists.
+        PhotosError: a column is missing, a label is empty, a value is no number, a split is unknown, no listed file
+            exists.
         MissingExtraError: Parquet without pyarrow.
     """
     read = _parquet(table) if table.suffix.lower() == ".parquet" else _csv(table)
     root = table.parent.resolve()
-    paths, names, splits = read.columns["path"], _names(read), _splits(read)
+    paths, names, splits = read.columns["path"], _NAMES[read.told](read), _splits(read)
     groups = read.columns.get("group", [""] * len(paths))
     rows: set[tuple[str, str, str, str]] = set()  # a row that is written twice counts once
     missing, foreign = [], []
@@ -63,7 +76,7 @@ def read_table(table: Path, *, inside: bool = False) -> Listing:
             f"{table}: none of the {number(len(paths), 'listed file')} can be used; the first is {paths[0]}.\n"
             f"Paths are taken relative to the table's folder, {root}."
         )
-    ordered = sorted(rows)
+    ordered = sorted(_joined(rows) if read.told == "labels" else rows)
     return Listing(
         root=root,
         files=tuple(row[0] for row in ordered),
@@ -73,6 +86,7 @@ def read_table(table: Path, *, inside: bool = False) -> Listing:
         folders=False,
         skipped=tuple(sorted(missing + foreign)),
         findings=tuple(_findings(missing, foreign)),
+        task=_TOLD[read.told],
     )
 
 
@@ -93,18 +107,26 @@ def is_picture_table(table: Path) -> bool:
 def _wanted(table: Path, header: Sequence[str]) -> dict[str, int]:
     """Where the columns stand that headstart reads."""
     names = [name.strip().lower() for name in header]
-    for column in (*_NEEDED, *_OPTIONAL):
+    told = [column for column in _TOLD if column in names]
+    if len(told) > 1:
+        raise PhotosError(
+            f"{table} has the columns {' and '.join(told)}; a model learns one of them.\n"
+            "Keep that one, and rename or take out the others."
+        )
+    needed = ("path", *(told or ["label"]))
+    for column in (*needed, *_OPTIONAL):
         if column in names:
             continue
-        if column in _NEEDED:
+        if column in needed:
             raise PhotosError(
                 f"{table} has no column {column}; it has: {', '.join(header) or 'none'}.{near(column, names, 1)}\n"
-                "Its first row must name the columns path,label (and, where wanted, split and group)."
+                "Its first row must name the columns path,label (and, where wanted, split and group);"
+                " in place of label it may be labels (several, with | between) or value (a number)."
             )
         slip = difflib.get_close_matches(column, names, n=1, cutoff=0.8)
         if slip:  # passing it over would lose what the user said about splits or groups
             raise PhotosError(f"{table} has a column {slip[0]}; headstart reads {column}.\nRename the column.")
-    return {column: names.index(column) for column in (*_NEEDED, *_OPTIONAL) if column in names}
+    return {column: names.index(column) for column in (*needed, *_OPTIONAL) if column in names}
 
 
 def _delimiter(header: str) -> str:
@@ -142,11 +164,15 @@ def _parquet(table: Path) -> _Table:
     header = file.schema_arrow.names
     places = _wanted(table, header)
     read = file.read(columns=[header[at] for at in places.values()])
-    columns = {
-        column: ["" if cell is None else str(cell).strip() for cell in read.column(header[at]).to_pylist()]
-        for column, at in places.items()
-    }
+    columns = {column: [_text(cell) for cell in read.column(header[at]).to_pylist()] for column, at in places.items()}
     return _filled(table, columns, range(1, read.num_rows + 1))
+
+
+def _text(cell: Any) -> str:
+    """A cell of a Parquet file; a list, such as that of several labels, with bars between."""
+    if isinstance(cell, list):
+        return BAR.join(str(part).strip() for part in cell)
+    return "" if cell is None else str(cell).strip()
 
 
 def _parquet_file(table: Path) -> Any:
@@ -164,16 +190,60 @@ def _parquet_file(table: Path) -> Any:
 def _filled(table: Path, columns: dict[str, list[str]], lines: Sequence[int]) -> _Table:
     if not lines:
         raise PhotosError(f"{table} names columns but lists no pictures.\nAdd a row for each picture.")
-    for column in _NEEDED:
-        if "" in columns[column]:
+    for column in ("path", "label", "value"):
+        if "" in columns.get(column, ()):
             line = lines[columns[column].index("")]
             raise PhotosError(f"{table}, row {line}: the {column} is empty.\nFill it in or take the row out.")
     return _Table(table, columns, lines)
 
 
-def _names(read: _Table) -> list[str]:
+def _classes(read: _Table) -> list[str]:
     kept = {label: sys.intern(unicodedata.normalize("NFC", label)) for label in set(read.columns["label"])}
     return [kept[label] for label in read.columns["label"]]
+
+
+def _labels(read: _Table) -> list[str]:
+    """Several labels a picture, each once, sorted; none where the cell is empty."""
+    return [_several(cell) for cell in read.columns["labels"]]
+
+
+def _several(cell: str) -> str:
+    parts = (unicodedata.normalize("NFC", part.strip()) for part in cell.replace(";", BAR).split(BAR))
+    return sys.intern(BAR.join(sorted({part for part in parts if part})))
+
+
+def _values(read: _Table) -> list[str]:
+    return [repr(_value(read, cell, line)) for cell, line in zip(read.columns["value"], read.lines, strict=True)]
+
+
+def _value(read: _Table, cell: str, line: int) -> float:
+    try:
+        value = float("nan") if "_" in cell else float(cell)  # Python takes 1_000 for a number; nobody else does
+    except ValueError:
+        value = float("nan")
+    if abs(value) <= _LARGEST:
+        return value
+    came, fix = f"the value is {cell}, which is no number", "Write a number such as 3.5, or take the row out."
+    if re.fullmatch(r"[+-]?[\d.]*,\d+", cell):
+        fix = "Write the decimals behind a point, as in 3.5."
+    elif cell.lower() in ("nan", "na", "n/a", "none", "null", "-", "?"):
+        fix = "Of this picture nothing is known to learn from: take the row out."
+    elif not math.isnan(value):
+        came = f"the value is {cell}, which is too large"
+        fix = f"Values lie between -{_LARGEST:g} and {_LARGEST:g}: use another unit."
+    raise PhotosError(f"{read.path}, row {line}: {came}.\n{fix}")
+
+
+_LARGEST = 1e30  # far inside what float32 holds, so that squares of differences stay numbers in float64
+_NAMES = {"label": _classes, "labels": _labels, "value": _values}
+
+
+def _joined(rows: set[tuple[str, str, str, str]]) -> set[tuple[str, str, str, str]]:
+    """Rows of one picture are one: a table may have a row for each label."""
+    found: dict[tuple[str, str, str], set[str]] = {}
+    for file, names, split, group in rows:
+        found.setdefault((file, split, group), set()).update(names.split(BAR))
+    return {(file, BAR.join(sorted(names - {""})), split, group) for (file, split, group), names in found.items()}
 
 
 def _splits(read: _Table) -> list[str]:

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,17 +26,17 @@ from headstart import (
     rejection,
     sealed,
     second_look,
+    targets,
+    tasks,
     trunk,
     views,
     watching,
 )
 from headstart.audit import audit, noticed
-from headstart.calibration import calibrate
-from headstart.choose import choose_cut
+from headstart.calibration import Calibration
 from headstart.classifier import Classifier, check_target
 from headstart.dataset import Dataset
 from headstart.errors import InputError, PhotosError, SourceError
-from headstart.evaluate import Evaluation, score
 from headstart.features import Features, extract
 from headstart.files import why_not_writable
 from headstart.findings import refuse
@@ -47,7 +47,7 @@ from headstart.progress import Progress, silent
 from headstart.ranker import before_training
 from headstart.recipe import AUTO, Recipe
 from headstart.result import TrainResult, facts_of
-from headstart.splitting import final_split, keys, once, split, together
+from headstart.splitting import cross_folds, final_split, once, split, together
 from headstart.store import Store
 from headstart.worker import building_backend, lazy
 
@@ -106,7 +106,9 @@ def train(
         # First, since a worker takes longest to be ready.
         pending = trunk.prepare(wanted, worker, progress=lambda facts: progress(**facts))
         dataset = photos if isinstance(photos, Dataset) else Dataset.open(photos)
-        shape = head_module.shape(len(dataset.classes), recipe.head_options)
+        task = tasks.find(dataset.task)
+        tasks.check(dataset.task, recipe, callbacks)
+        shape = heads.shape(head_module, len(dataset.classes), recipe.head_options, activation=task.ACTIVATION)
         threading.Thread(target=_load_ahead, args=(report is not None,), daemon=True).start()
         dataset, looks = alike.look_over(dataset, store, progress=progress)
         dataset = split(dataset, holdout=recipe.holdout, seed=recipe.seed)
@@ -130,13 +132,11 @@ def train(
             name: _usable(features, name, recipe) for name in ("train", "validation", "test") if _has(dataset, name)
         }
         train_rows, labels = rows["train"], dataset.labels
-        group, key = together(dataset)[train_rows], keys(dataset)
-        fold = few.folds(
-            labels[train_rows], group, count=recipe.folds, seed=recipe.seed, keys=[key[row] for row in train_rows]
-        )
+        group = together(dataset)[train_rows]
+        fold = cross_folds(dataset, train_rows, count=recipe.folds, seed=recipe.seed)
         head_start, first_pass = time.perf_counter(), features.seconds
-        choice = ranked.choice if ranked else choose_cut(
-            features, train_rows, labels[train_rows], folds=fold, seed=recipe.seed,
+        choice = ranked.choice if ranked else task.choose(
+            features, train_rows, folds=fold, seed=recipe.seed,
             joined=len(trunk.cuts_of(recipe.cut)) > 1,
             pooling=pooling, progress=lambda done, total: progress("choosing a cut", done, total),
         )  # fmt: skip
@@ -144,7 +144,7 @@ def train(
         blank = classifier_file.blank(wanted, outputs, shape, worker)  # made by the worker while the head is fitted
         data = views.head_data(
             features, outputs, train_rows, folds=fold, recipe=recipe, by_epochs=head_module.BY_EPOCHS,
-            watch=rows[watched] if watched is not None else None,
+            activation=task.ACTIVATION, watch=rows[watched] if watched is not None else None,
             progress=lambda done, total: progress("features", done, total),
         )  # fmt: skip
         with watching.watcher(recipe, callbacks, blank, book) as watcher:
@@ -166,34 +166,43 @@ def train(
             features, outputs, wanted = tuned.features, tuned.outputs, tuned.spec
             head, seen = tuned.head(frozen), features.matrix(train_rows, outputs)
             blank = classifier_file.blank(wanted, outputs, shape, worker)
-        rule = rejection.fit(seen, labels[train_rows], group, outputs=outputs, seed=recipe.seed)
+        strange = rejection.fit(
+            seen, labels[train_rows], group, outputs=outputs, seed=recipe.seed,
+            unseen=head.held_out[0] if tuned is not None and head.held_out is not None else None,
+        )  # fmt: skip
         del seen
 
         def answers(name: str, layers: Sequence[heads.Layer]) -> np.ndarray:
             return heads.apply(layers, features.matrix(rows[name], outputs))
 
-        def measured(name: str, probabilities: np.ndarray) -> Evaluation:
-            return score(probabilities, labels[rows[name]], classes, split=name, rows=rows[name])
-
         raw = head.layers
         apart = watched if watched not in (None, final) else None  # what is reported on calibrates nothing
         apart = "validation" if tuned is not None and frozen.judge is not None else apart
-        head, calibrated = calibrate(
-            head, labels[train_rows], watched=(answers(apart, raw), labels[rows[apart]]) if apart else None
-        )
+        head, rule = task.settle(
+            head, dataset, train_rows, watched=(answers(apart, raw), rows[apart]) if apart else None,
+            tuned=tuned is not None,
+        )  # fmt: skip
+
+        def measured(name: str, said: np.ndarray, how: Callable[..., Any] = task.score) -> Any:
+            return how(said, dataset, rows[name], split=name, rule=rule)
 
         untrained = head_module.untrained(
-            sum(output.dimensions for output in outputs), len(classes), options=recipe.head_options, seed=recipe.seed
+            sum(output.dimensions for output in outputs),
+            len(classes),
+            options=recipe.head_options,
+            seed=recipe.seed,
+            activation=task.ACTIVATION,
         )
         others = tuple(measured(name, answers(name, head.layers)) for name in rows if name not in ("train", final))
         opened = sealed.opening(dataset, rows[final], head.layers, outputs)  # last, and once
         shown = features.matrix(rows[final], outputs)
-        evaluation, uncalibrated, before = (
-            measured(final, heads.apply(layers, shown)) for layers in (head.layers, raw, untrained)
-        )
-        evaluation, calibrated = replace(evaluation, opened=opened), calibrated.measured(uncalibrated, evaluation)
+        evaluation, uncalibrated = (measured(final, heads.apply(layers, shown)) for layers in (head.layers, raw))
+        before = measured(final, heads.apply(untrained, shown), task.before)
+        evaluation = replace(evaluation, opened=opened)
+        if isinstance(rule, Calibration):
+            rule = rule.measured(uncalibrated, evaluation)
         base = measured(final, frozen.answers(rows[final])) if tuned is not None else None
-        rule = rejection.measured(rule, shown, split=final)
+        strange = rejection.measured(strange, shown, split=final)
         done = replace(
             Recipe.from_dict({**recipe.as_dict(), **named(outputs), **tuning.decided}), image_size=wanted.image_size,
             head=head.name, augment=views.told(recipe), views=views.count(recipe),
@@ -201,24 +210,31 @@ def train(
         )  # fmt: skip
         result = TrainResult(
             dataset=dataset, features=features, choice=choice, head=head, evaluation=evaluation, before=before,
-            others=others, findings=second_look.findings(
-                frozen.features, train_rows, fold, looks=looks, outputs=frozen.outputs, head=frozen.head,
-                clean=not views.alone(recipe, watched is not None),
+            others=others, findings=second_look.confirmed(
+                second_look.findings(
+                    frozen.features, train_rows, fold, looks=looks, outputs=frozen.outputs, head=frozen.head,
+                    clean=not views.alone(recipe, watched is not None),
+                ),
+                dataset, train_rows,
+                answers("train", head.layers) if tuned is not None and dataset.task == "classes" else None,
             ),
             recipe=done, rows=rows, watched=watched, ranking=ranked.ranking if ranked else None,
-            notes=(*head_module.notes(len(classes), recipe.head_options), *few.told(head.name, head.settings)),
+            notes=(
+                *(head_module.notes(len(classes), recipe.head_options) if dataset.task == "classes" else ()),
+                *few.told(head.name, head.settings),
+            ),
             seconds={"features": frozen.features.seconds, "head": head_seconds, "fine_tune": tuning.took},
             tuning=tuning, frozen=frozen, frozen_evaluation=base,
             classifier=Classifier(
                 classes, features.trunk, outputs, head.layers,
                 facts_of(
-                    dataset, features, evaluation, recipe=done, calibration=calibrated,
+                    dataset, features, evaluation, recipe=done, rule=task.facts(rule),
                     trained_on=[*train_rows, *(rows[apart] if apart and (decides or tuned is not None) else ())],
-                    rejection=rule,
+                    rejection=strange,
                 ),
-                blank, rejection=rule,
+                blank, rejection=strange, task=dataset.task, rule=rule,
             ),
-            calibration=calibrated, decided=decides,
+            rule=rule, decided=decides,
             learning_curve=learning_curve.measure(
                 frozen.features, train_rows, frozen.outputs, head=frozen.head, fold_count=recipe.folds,
                 seed=recipe.seed,
@@ -227,7 +243,7 @@ def train(
         if strict:
             refuse(result.findings)
         blank.result()
-        if report is not None and evaluation.mistakes:  # for their maps on the page
+        if report is not None and evaluation.mistakes and dataset.task != "numbers":  # for their maps on the page
             with contextlib.suppress(SourceError):  # nothing has a place at this cut: the page goes without maps
                 trunk.places_of(wanted, outputs, worker).result()
         if target is not None:
@@ -297,9 +313,14 @@ def _usable(features: Features, name: str, recipe: Recipe) -> np.ndarray:
     rows = np.array([row for row in dataset.split_indices(name) if int(row) not in features.bad], int)
     if name != "train":
         rows = once(dataset, rows)
+    if name == "train" and dataset.task != "classes" and (bare := targets.find(dataset.task).lacking(dataset, rows)):
+        raise PhotosError(
+            f"the readable training pictures leave nothing to learn of {', '.join(bare[:5])}: too few of them are left,"
+            " or all are the same.\nAdd pictures that can be read."
+        )
     counts = np.bincount(dataset.labels[rows], minlength=len(dataset.classes))
     least = 2 if heads.find(recipe.head).BY_EPOCHS else 1  # a part is held out to watch where there are epochs
-    if name == "train" and counts.min(initial=least) < least:
+    if name == "train" and dataset.task == "classes" and counts.min(initial=least) < least:
         short = [f"{dataset.classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < least)]
         raise PhotosError(
             f"every class needs {_WORDS[least]} held back elsewhere;"

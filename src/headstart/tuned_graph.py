@@ -18,6 +18,7 @@ operation is called by itself, so it is given what is meant.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +84,8 @@ class TunedGraph:
     def measure_statistics(self, batches: Batches) -> None:
         """BatchNormalization's means and variances over these batches, each layer's under those below it.
 
-        The variance is that of all batches together: the mean of theirs, and the variance of their means.
+        Each batch counts by its pictures. The variance is that of all batches together: the mean of theirs, and the
+        variance of their means.
         """
         import tensorflow as tf
 
@@ -101,12 +103,12 @@ class TunedGraph:
         count = 0
         for x in batches():
             look(tf.convert_to_tensor(x))
-            count += 1
+            count += len(x)
             for layer, (mean, square, variance) in zip(layers, sums, strict=True):
                 now = np.asarray(layer.moving_mean, np.float64)
-                mean += now
-                square += now**2
-                variance += np.asarray(layer.moving_variance)
+                mean += len(x) * now
+                square += len(x) * now**2
+                variance += len(x) * np.asarray(layer.moving_variance, np.float64)
         for layer, (mean, square, variance) in zip(layers, sums, strict=True):
             mean, square = mean / count, square / count
             layer.moving_mean.assign(mean)
@@ -167,10 +169,11 @@ class TunedGraph:
         return values[id(self.model.outputs[0])]
 
     def _pairs(self) -> dict[int, Any]:
-        """Convolutions that nothing but one BatchNormalization looks at, with it."""
+        """Convolutions that nothing but one BatchNormalization looks at, with it; both are called once."""
         import keras
 
         users: dict[int, list[Any]] = {}
+        calls = Counter(id(step.operation) for step in self._steps)
         for step in self._steps:
             for tensor in step.inputs:
                 users.setdefault(id(tensor), []).append(step.operation)
@@ -180,12 +183,13 @@ class TunedGraph:
             after = users.get(id(step.outputs[0]), [])
             if kind not in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D) or len(after) != 1:
                 continue
+            once = calls[id(step.operation)] == calls[id(after[0])] == 1
             plain = (
                 step.operation.activation is keras.activations.linear
                 and getattr(step.operation, "groups", 1) == 1
                 and step.operation.data_format == "channels_last"
             )
-            if plain and type(after[0]) is keras.layers.BatchNormalization:
+            if once and plain and type(after[0]) is keras.layers.BatchNormalization and after[0].axis in (-1, 3):
                 found[id(step.operation)] = after[0]
         return found
 
@@ -194,7 +198,7 @@ class TunedGraph:
         ends = sorted(order[name] for name in _blocks.block_ends(self.source, sources.find(spec["name"]).block_pattern))
         groups: dict[int, list[Any]] = {}
         for layer in self.model.layers:
-            depth = 0 if layer.name not in order else 1 + sum(end > order[layer.name] for end in ends)
+            depth = 0 if layer.name not in order else 1 + sum(end >= order[layer.name] for end in ends)
             groups.setdefault(depth, []).extend(layer.variables)
         return [groups[depth] for depth in sorted(groups)]
 

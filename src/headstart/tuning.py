@@ -4,9 +4,9 @@ What lies below the boundary was run already: the worker is given its activation
 pictures), so a step sees the tuned part alone. The head starts from the frozen classifier's own numbers (LP-FT, Kumar
 et al. 2022, arXiv 2202.10054), so the first figure is the frozen classifier's.
 
-A state goes to disk after every epoch, and every minute of a long one. All that is random is drawn from the seed and
-the number of the epoch, and TensorFlow is told to be deterministic, so a run that goes on from a state ends with the
-weights of one that was never broken off.
+A state goes to disk before the first step, after every epoch, and every minute of a long one. All that is random is
+drawn from the seed and the number of the epoch or the step, and TensorFlow is told to be deterministic, so a run that
+goes on from a state ends with the weights of one that was never broken off.
 """
 
 from __future__ import annotations
@@ -45,9 +45,8 @@ def boundaries(spec: dict[str, Any], cuts: list[str], most: int) -> list[dict[st
     source = built(spec)
     order = {layer.name: place for place, layer in enumerate(source.layers)}
     lowest = min(order[cut] for cut in cuts)
-    ends = [
-        name for name in _blocks.block_ends(source, find_source(spec["name"]).block_pattern) if order[name] < lowest
-    ]
+    pattern = find_source(spec["name"]).block_pattern
+    ends = [name for name in _blocks.block_ends(source, pattern) if order[name] < lowest]
     shapes = [(name, [int(side) for side in source.get_layer(name).output.shape[1:]]) for name in reversed(ends)]
     return [{"layer": name, "shape": shape, "kept": int(np.prod(shape)) <= most} for name, shape in shapes]
 
@@ -55,7 +54,7 @@ def boundaries(spec: dict[str, Any], cuts: list[str], most: int) -> list[dict[st
 def tune(
     folder: str, spec: dict[str, Any], outputs: list[list[str]], *, boundary: str | None, head: dict[str, Any],
     settings: dict[str, Any], seed: int, augment: dict[str, Any] | None, target: str | None = None,
-    steps: int | None = None, spent: float = 0.0, book: str | None = None,
+    steps: int | None = None, spent: float = 0.0, parts: int = 1, book: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train, keep the best epoch's weights, and leave the tuned network without its head at `target`.
 
@@ -71,6 +70,7 @@ def tune(
             is kept.
         steps: steps of a trial; None for whole epochs.
         spent: seconds of the budget that are gone.
+        parts: that a batch is divided into from the start, where it is known that all of it does not fit into memory.
         book: of the loggers that are told of each epoch.
 
     Returns:
@@ -92,22 +92,25 @@ def tune(
     )  # fmt: skip
     with np.load(place / "head.npz", allow_pickle=False) as stored:
         graph.set_head([(stored[f"{number}_0"], stored[f"{number}_1"]) for number in range(len(graph.dense))])
-    training = _Training(graph, chosen, material=Material.open(place, augment), head=head, seed=seed)
+    training = _Training(graph, chosen, material=Material.open(place, augment), head=head, seed=seed, parts=parts)
     found = training.trial(steps) if target is None or steps else training.run(place, spent, book)
     if target is not None and not found["stopped"] and found["epochs"]:
-        np.savez(place / "tuned_head.npz", **{
+        numbers: dict[str, Any] = {
             f"{number}_{index}": np.asarray(value)
             for number, layer in enumerate(graph.dense) for index, value in enumerate(layer.get_weights())
-        })  # fmt: skip
+        }  # fmt: skip
+        with atomic_path(place / "tuned_head.npz") as temporary:
+            np.savez(temporary, **numbers)
         with atomic_path(Path(target)) as temporary:
             graph.trunk(outputs).save(temporary)
-    np.save(place / "answers.npy", training.answers())
+    with atomic_path(place / "answers.npy") as temporary:
+        np.save(temporary, training.answers())
     return found
 
 
 def find_rate(
     folder: str, spec: dict[str, Any], outputs: list[list[str]], *, boundary: str | None, head: dict[str, Any],
-    settings: dict[str, Any], seed: int, augment: dict[str, Any] | None,
+    settings: dict[str, Any], seed: int, augment: dict[str, Any] | None, parts: int = 1,
 ) -> dict[str, Any]:  # fmt: skip
     """Raise the learning rate from step to step until the loss runs away (Smith 2017, arXiv 1506.01186).
 
@@ -128,17 +131,20 @@ def find_rate(
     )  # fmt: skip
     with np.load(place / "head.npz", allow_pickle=False) as stored:
         graph.set_head([(stored[f"{number}_0"], stored[f"{number}_1"]) for number in range(len(graph.dense))])
-    return _Training(graph, chosen, material=Material.open(place, augment), head=head, seed=seed).rising()
+    material = Material.open(place, augment)
+    return _Training(graph, chosen, material=material, head=head, seed=seed, parts=parts).rising()
 
 
 class _Training:
     """One run: epochs from the state that is there, the best one's weights at the end."""
 
     def __init__(
-        self, graph: TunedGraph, settings: Settings, *, material: Material, head: dict[str, Any], seed: int
-    ) -> None:
+        self, graph: TunedGraph, settings: Settings, *, material: Material, head: dict[str, Any], seed: int,
+        parts: int = 1,
+    ) -> None:  # fmt: skip
         self.graph, self.settings, self.material, self.head, self.seed = graph, settings, material, head, seed
-        self.parts = 1  # that a batch is divided into, where all of it does not fit into memory
+        self.parts = parts  # that a batch is divided into, where all of it does not fit into memory
+        self._told, self._unsaved = 0.0, False
         self._answer = self._compiled_answer()
 
     # ---- what is asked of it ----------------------------------------------------------------------------------------
@@ -170,19 +176,23 @@ class _Training:
         names = (self.metric, "loss", f"val_{self.metric}", "val_loss")
         history: dict[str, list[float]] = {name: [] for name in names}
         facts: dict[str, Any] = {"seconds": [], "best": [None, -1], "since": 0, "sums": [0.0, 0.0], "partly": 0.0}
-        found = checkpoints.load(folder)
+        self._make()
+        found, passed_over = checkpoints.load(folder, self._arrays(self._kept()))
+        begun = found.number if found is not None else 0
+        if begun or passed_over:
+            report_progress(resumed=begun, passed_over=passed_over)
         if found is None:
             facts["before"] = list(self.measured())
             self._begin()
             facts["epochs"], facts["step_seconds"] = self._plan(spent)
             kept = self._kept()
             facts["best"][0] = float("inf")
+            if facts["epochs"]:  # what was measured, fitted and planned is kept
+                self._save(folder, 0, {**facts, "history": history}, kept)
         else:
-            self._make()
             facts, history = dict(found.facts), {k: list(v) for k, v in found.facts["history"].items()}
-            self._restore(found.arrays[: len(self._state)])
-            kept = list(found.arrays[len(self._state) :])
-        begun = found.number if found is not None else 0
+            self.parts = max(self.parts, int(facts["parts"]))
+            kept = self._restore(found.arrays)
         stopped, step, epochs = False, begun, int(facts["epochs"])
         total = epochs * self._steps_an_epoch
         log = self._logging(book, epochs, history)
@@ -231,7 +241,7 @@ class _Training:
         return {
             "before": facts["before"], "after": list(self.measured()), "history": history, "seconds": facts["seconds"],
             "best": facts["best"][1], "epochs": epochs, "step_seconds": facts["step_seconds"], "resumed": begun,
-            "passed_over": list(found.passed_over) if found is not None else [], "stopped": stopped,
+            "passed_over": list(passed_over), "stopped": stopped,
             "batch": -(-self.settings.batch_size // self.parts),
         }  # fmt: skip
 
@@ -246,14 +256,17 @@ class _Training:
                 if done == _RATES:
                     break
                 self._set_rates(float(rates[done]))
-                loss, _ = self._update(rows, turn)
+                loss, _ = self._update(rows, turn, done)
+                if not np.isfinite(loss):
+                    done = _RATES
+                    break
                 done += 1
                 mean = 0.9 * mean + 0.1 * loss
                 losses.append(mean / (1 - 0.9**done))
                 self._tell(done, _RATES)
-                if not np.isfinite(loss) or losses[-1] > 4 * min(losses):
+                if losses[-1] > 4 * min(losses):
                     done = _RATES
-        found = float(rates[int(np.argmin(losses))]) / 10
+        found = float(rates[int(np.argmin(losses))]) / 10 if losses else _FIRST_RATE
         return {"rates": [float(value) for value in rates[: len(losses)]], "losses": losses, "found": found}
 
     @property
@@ -266,8 +279,8 @@ class _Training:
 
     def answers(self) -> np.ndarray:
         """What the network says of the judged pictures, float32 (pictures, outputs)."""
-        blocks = [np.asarray(self._answer(block)) for block in self.material.judging()]
-        return np.concatenate(blocks)
+        blocks = [np.array_split(block, min(self.parts, len(block))) for block in self.material.judging()]
+        return np.concatenate([np.asarray(self._answer(part)) for block in blocks for part in block])
 
     # ---- how it goes about it ---------------------------------------------------------------------------------------
 
@@ -279,14 +292,23 @@ class _Training:
         """Statistics of these pictures where they are to adapt, with a head that fits them."""
         if self.settings.batch_norm in (ADAPT, BATCH) and self.graph.normalisations:
             self.graph.measure_statistics(lambda: self.material.sample(_MEASURED_ON, self.seed))
+        if self._refits:
             seen = self.graph.pooled(lambda: self.material.clean())
             targets = self.material.targets
+            classes = self.graph.activation == "softmax"
             data = HeadData(
-                seen, targets.argmax(axis=1), targets.shape[1], np.arange(len(targets)) % 5, self.seed
+                seen, targets.argmax(axis=1), targets.shape[1], np.arange(len(targets)) % 5, self.seed,
+                targets=None if classes else targets, activation=self.graph.activation,
             )  # fmt: skip
             fitted = heads.find(self.head["name"]).fit(data, options=self.head["options"])
             self.graph.set_head([(layer.kernel, layer.bias) for layer in fitted.layers])
         self._make()
+
+    @property
+    def _refits(self) -> bool:
+        """Whether the features change before the first step, so that the head is fitted to them anew."""
+        changed = self.settings.batch_norm in (ADAPT, BATCH) and bool(self.graph.normalisations)
+        return changed and self.graph.activation == "softmax"
 
     def _settle(self) -> None:
         """Where statistics followed the batches, they are measured once more under the weights that are kept."""
@@ -307,16 +329,17 @@ class _Training:
         self._shadow = [tf.Variable(v.value) for v in self.graph.model.variables] if self.settings.ema else []
         self._origin = [[tf.constant(np.asarray(v)) for v in group] for group in self._groups]
         self._gradients, self._apply = self._compiled_gradients(), self._compiled_apply()
-        self._told = 0.0
 
     def _plan(self, spent: float) -> tuple[int, float]:
         """How many epochs there are to be, and how long a step takes: the second of two that change nothing."""
         rows, turn = next(self._batches(0))
-        seconds = 0.0
+        seconds, before = 0.0, self._kept()
         for _ in range(2):
             start = time.perf_counter()
             self._gradient_of(rows, turn)
             seconds = time.perf_counter() - start
+        for variable, array in zip(self.graph.model.variables, before, strict=True):
+            variable.assign(array)  # statistics that follow the batches, and where the dropout's draws are
         start = time.perf_counter()
         self.measured()
         epoch = seconds * self._steps_an_epoch + time.perf_counter() - start
@@ -358,7 +381,7 @@ class _Training:
             try:
                 summed: Sequence[Any] | None = None
                 loss = hit = 0.0
-                for some in np.array_split(np.arange(len(rows)), self.parts):
+                for some in np.array_split(np.arange(len(rows)), min(self.parts, len(rows))):
                     share = np.float32(len(some) / len(rows))
                     gradients, part, right = self._gradients(
                         x[some], targets[some], weights[some], self.material.targets[rows[some]], share
@@ -383,7 +406,7 @@ class _Training:
             mixed = share * x.astype(np.float32) + (1 - share) * x[other].astype(np.float32)
         elif x.ndim == 4:
             height, width = x.shape[1:3]
-            tall, wide = (int(round(side * (1 - share) ** 0.5)) for side in (height, width))
+            tall, wide = (round(side * (1 - share) ** 0.5) for side in (height, width))
             top, left = int(random.integers(height - tall + 1)), int(random.integers(width - wide + 1))
             mixed = x.copy()
             mixed[:, top : top + tall, left : left + wide] = x[other, top : top + tall, left : left + wide]
@@ -420,7 +443,10 @@ class _Training:
     def _compiled_apply(self) -> Any:
         import tensorflow as tf
 
-        decay = self.settings.weight_decay
+        decay, following = self.settings.weight_decay, {id(variable) for group in self._groups for variable in group}
+        if self.settings.batch_norm == BATCH:
+            for layer in self.graph.normalisations:
+                following |= {id(layer.moving_mean), id(layer.moving_variance)}
 
         @tf.function(reduce_retracing=True, autograph=False)
         def apply(gradients: Any) -> None:
@@ -433,7 +459,7 @@ class _Training:
                     if decay and len(variable.shape) > 1:
                         variable.assign_sub(optimizer.learning_rate * decay * (variable.value - source))
             for average, variable in zip(self._shadow, self.graph.model.variables, strict=bool(self._shadow)):
-                if average.dtype.is_floating:
+                if id(variable) in following:
                     average.assign(self.settings.ema * average + (1 - self.settings.ema) * variable.value)
                 else:
                     average.assign(variable.value)
@@ -483,12 +509,29 @@ class _Training:
         moments = [variable for optimizer in self._optimizers for variable in optimizer.variables]
         return [*self.graph.model.variables, *self._shadow, *moments]
 
-    def _restore(self, arrays: Sequence[np.ndarray]) -> None:
-        for variable, value in zip(self._state, arrays, strict=True):
+    def _arrays(self, kept: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """What a state holds: all that changes, the weights that are kept so far, and where the head began."""
+        home = [np.asarray(value) for value in self._origin[0]]
+        return [*(np.asarray(variable) for variable in self._state), *kept, *home]
+
+    def _restore(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Put a state back; the weights that were kept."""
+        import tensorflow as tf
+
+        changing, home = len(self._state), len(self._origin[0])
+        for variable, value in zip(self._state, arrays[:changing], strict=True):
             variable.assign(value)
+        self._origin[0] = [tf.constant(value) for value in arrays[-home:]]
+        return list(arrays[changing:-home])
 
     def _save(self, folder: Path, step: int, facts: dict[str, Any], kept: Sequence[np.ndarray]) -> None:
-        checkpoints.save(folder, step, [*(np.asarray(v) for v in self._state), *kept], facts)
+        """Write a state; where there is no room for it, say so once and go on without."""
+        try:
+            checkpoints.save(folder, step, self._arrays(kept), {**facts, "parts": self.parts})
+        except OSError as error:
+            if not self._unsaved:
+                report_progress(unsaved=error.strerror or str(error))
+            self._unsaved = True
         self._saved = time.perf_counter()
 
     def _tell(self, done: int, total: int) -> None:

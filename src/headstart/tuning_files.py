@@ -8,8 +8,9 @@ store.
 from __future__ import annotations
 
 import json
+import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -21,22 +22,25 @@ import numpy as np
 
 from headstart import augment, checkpoints, images, trunk
 from headstart.augment import View
+from headstart.errors import NoRoomError
 from headstart.features import Features, extract
-from headstart.files import atomic_path
+from headstart.files import atomic_path, cache_folder, file_digest
 from headstart.heads import Head, Layer
 from headstart.progress import Progress
 from headstart.recipe import Recipe
-from headstart.store import Store
+from headstart.store import Store, size_limit
 from headstart.trunk import Output, TrunkSpec
-from headstart.tuning_rules import Settings
+from headstart.tuning_rules import FROZEN, Settings
 from headstart.worker import building_backend, lazy
 
 VERSION = 1
 """Counts the changes to what the same inputs come to."""
 VIEWS = 3
 """Views that are kept of each picture beside the picture as it is, where activations are tuned on."""
-USUAL = "flip"
-"""How pictures are changed where the recipe says nothing: a network that is trained sees each of them many times."""
+USUAL = {FROZEN: "light"}
+FAR = "flip"
+"""How pictures are changed where the recipe says nothing: a network that is trained sees each of them many times. Far
+from the source's pictures what matters may be as fine as the pixels, so there they are mirrored and not resampled."""
 _STOP, _AT_ONCE = "stop", 128
 
 
@@ -72,17 +76,22 @@ class Job:
 
     def finished(self) -> dict[str, Any] | None:
         """What an earlier run of the same training came to; None where there was none."""
-        with suppress(OSError, ValueError):
-            told: dict[str, Any] = json.loads((self.folder / "done.json").read_text())
-            if self.target.is_file() and (self.folder / "tuned_head.npz").is_file():
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            noted = json.loads((self.folder / "done.json").read_text())
+            if noted["digests"] == self._digests():
+                told: dict[str, Any] = noted["told"]
                 return told
         return None
 
     def finish(self, told: dict[str, Any]) -> None:
         """Note that it is done; the states are of no more use."""
         with atomic_path(self.folder / "done.json") as temporary:
-            temporary.write_text(json.dumps(told))
+            temporary.write_text(json.dumps({"told": told, "digests": self._digests()}))
         checkpoints.clear(self.folder)
+
+    def _digests(self) -> list[str]:
+        """Of what the worker left, so that a file that was damaged since is not taken for a result."""
+        return [file_digest(path) for path in (self.target, self.folder / "tuned_head.npz")]
 
     def head_layers(self, head: Head) -> tuple[Layer, ...]:
         """The tuned head: numbers of the worker in the layers of the frozen one."""
@@ -103,15 +112,25 @@ class Job:
         for name in ("train.npy", "judged.npy"):
             (self.folder / name).unlink(missing_ok=True)
 
-    def drop(self) -> None:
-        """All of it: a trial is of no use later."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def tried(self) -> dict[str, Any] | None:
+        """What an earlier trial of the same kind came to: a run that goes on decides as it did."""
+        with suppress(OSError, ValueError):
+            told: dict[str, Any] = json.loads((self.folder / "trial.json").read_text())
+            self.answers()
+            return told
+        return None
+
+    def note_trial(self, told: dict[str, Any]) -> None:
+        """Keep what a trial came to, and nothing else of it."""
+        with atomic_path(self.folder / "trial.json") as temporary:
+            temporary.write_text(json.dumps(told))
+        self.tidy()
 
 
-def augmentation(recipe: Recipe) -> dict[str, Any]:
-    """How pictures are changed while a network is tuned: as the recipe says, else mirrored half the time."""
+def augmentation(recipe: Recipe, batch_norm: str) -> dict[str, Any]:
+    """How pictures are changed while a network is tuned: as the recipe says, else as suits near or far pictures."""
     chosen = augment.find(recipe.augment)
-    return (chosen if chosen.changes else augment.find(USUAL)).as_dict()
+    return (chosen if chosen.changes else augment.find(USUAL.get(batch_norm, FAR))).as_dict()
 
 
 def prepare(
@@ -119,12 +138,15 @@ def prepare(
     judge: np.ndarray, boundary: str | None, outputs: tuple[Output, ...], head: Head, settings: Settings,
     progress: Progress,
 ) -> Job:  # fmt: skip
-    """Write what the worker is given; nothing is written anew for a training that is done.
+    """Write what the worker is given, each file whole or not at all; nothing for a training that is done.
 
     Args:
         features: of all pictures, for their data set and picture size.
         rows: to tune on; `judge` those to judge by.
         head: it begins with.
+
+    Raises:
+        InputError: there is no room for it.
     """
     dataset = features.dataset
     shape = [
@@ -132,25 +154,29 @@ def prepare(
         for layer in head.layers
     ]  # fmt: skip
     told = {"name": head.name, "shape": shape, "options": _again(head, recipe)}
-    looks = augmentation(recipe)
+    looks = augmentation(recipe, settings.batch_norm)
     live = {"augmentation": looks, "seed": recipe.seed} if boundary is None else None
     job = Job(folder, spec, outputs, boundary, told, settings, recipe.seed, live)
-    if job.finished() is not None:
+    if job.finished() is not None or job.tried() is not None:
         return job
     folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob(".*"):  # of a process that was killed while it wrote
+        path.unlink(missing_ok=True)
     job.may_go_on()
+    job.tidy()
     digests = dataset.digests or ()
     names = np.frombuffer(b"".join(digests[int(row)] for row in rows), np.uint8).reshape(len(rows), -1)
-    every = np.eye(len(dataset.classes), dtype=np.float32)
     with atomic_path(folder / "facts.npz") as temporary:
-        np.savez(temporary, targets=every[dataset.labels[rows]], digests=names,
-                 judged_targets=every[dataset.labels[judge]])  # fmt: skip
+        np.savez(temporary, targets=dataset.target_matrix(rows), digests=names,
+                 judged_targets=dataset.target_matrix(judge))  # fmt: skip
+    numbers: dict[str, Any] = {
+        f"{number}_{index}": values
+        for number, layer in enumerate(head.layers) for index, values in enumerate((layer.kernel, layer.bias))
+    }  # fmt: skip
     with atomic_path(folder / "head.npz") as temporary:
-        np.savez(temporary, **{
-            f"{number}_{index}": values
-            for number, layer in enumerate(head.layers) for index, values in enumerate((layer.kernel, layer.bias))
-        })  # fmt: skip
+        np.savez(temporary, **numbers)
     if boundary is None:
+        _check_room(folder, (len(rows) + len(judge)) * 3 * math.prod(features.trunk.image_size))
         _pixels(features, rows, folder / "train.npy", progress)
         _pixels(features, judge, folder / "judged.npy", progress)
         return job
@@ -164,10 +190,29 @@ def prepare(
             views=lambda row: seen if row in fitted else (None,) if row in judging else (),
             progress=lambda done, total: progress("features of the boundary", done, total),
         )  # fmt: skip
-    shape_ = found.outputs[0].shape
-    _activations(found, rows, seen, folder / "train.npy", shape_)
-    _activations(found, judge, (), folder / "judged.npy", shape_)
+    each = found.outputs[0].shape
+    _check_room(folder, (len(seen) * len(rows) + len(judge)) * 2 * math.prod(each))
+    _activations(found, rows, seen, folder / "train.npy", each)
+    _activations(found, judge, (), folder / "judged.npy", each)
     return job
+
+
+def most_numbers(looks: int) -> int:
+    """Numbers a picture that a boundary may give so that so many looks fit into the feature store and onto the disk."""
+    parent = next(folder for folder in (cache_folder(), *cache_folder().parents) if folder.exists())
+    room = min(size_limit() // 2, shutil.disk_usage(parent).free // 3)
+    return room // max(2 * looks, 1)
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    """Refuse to begin what would fill the disk."""
+    free = shutil.disk_usage(folder).free
+    if needed > 0.9 * free:
+        raise NoRoomError(
+            f"fine-tuning keeps what it trains on in {folder.parent}: {needed / 1e6:,.0f} MB, and"
+            f" {free / 1e6:,.0f} MB are free there.\nMake room, name another folder in HEADSTART_CACHE, tune fewer"
+            " blocks, or leave it with --fine-tune off."
+        )
 
 
 def _again(head: Head, recipe: Recipe) -> dict[str, Any]:
@@ -181,29 +226,41 @@ def _activations(
 ) -> None:
     """What the boundary gives for some pictures, float16, through views (views, pictures, …) or as they are."""
     leading = (len(seen), len(rows)) if seen else (len(rows),)
-    kept = np.lib.format.open_memmap(target, "w+", np.float16, (*leading, *shape))
-    for number, view in enumerate(seen or (None,)):
-        for start in range(0, len(rows), _AT_ONCE):
-            some = slice(start, start + _AT_ONCE)
-            block = features.matrix(rows[some], view=view).reshape(-1, *shape)
-            if seen:
-                kept[number, some] = block
-            else:
-                kept[some] = block
-    kept.flush()
+    blocks = (features.matrix(part, view=view) for view in seen or (None,) for part in _parts(rows))
+    _written(target, np.float16, (*leading, *shape), blocks)
 
 
 def _pixels(features: Features, rows: np.ndarray, target: Path, progress: Progress) -> None:
     """Decoded pictures, uint8 (pictures, height, width, 3)."""
     dataset, size = features.dataset, features.trunk.image_size
     digests = dataset.digests or ()
-    kept = np.lib.format.open_memmap(target, "w+", np.uint8, (len(rows), *size, 3))
 
     def read(row: int) -> np.ndarray:
         return images.decode(images.same_bytes(dataset.path(row), digests[row]), size)
 
-    with ThreadPoolExecutor(cpu_count() or 1, thread_name_prefix="decoding") as pool:
-        for place, pixels in enumerate(pool.map(read, map(int, rows))):
-            kept[place] = pixels
-            progress("decoding", place + 1, len(rows))
-    kept.flush()
+    def decoded() -> Iterator[np.ndarray]:
+        done = 0
+        with ThreadPoolExecutor(cpu_count() or 1, thread_name_prefix="decoding") as pool:
+            for part in _parts(rows):  # so many are in memory at a time
+                for pixels in pool.map(read, map(int, part)):
+                    yield pixels
+                    done += 1
+                    progress("decoding", done, len(rows))
+
+    _written(target, np.uint8, (len(rows), *size, 3), decoded())
+
+
+def _parts(rows: np.ndarray) -> list[np.ndarray]:
+    return [rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE)]
+
+
+def _written(target: Path, kind: type[np.generic], shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> None:
+    """An array that is never in memory as a whole, as a file that is whole or not there.
+
+    Not through a map into memory: where the disk is full, writing to one ends the process.
+    """
+    facts = {"descr": np.lib.format.dtype_to_descr(np.dtype(kind)), "fortran_order": False, "shape": shape}
+    with atomic_path(target) as temporary, open(temporary, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, facts)
+        for block in blocks:
+            file.write(np.ascontiguousarray(block, kind).data)

@@ -1,8 +1,8 @@
 """What the tuned part of a network is given: activations of a boundary, or pictures, with targets.
 
-Files in one folder, mapped into memory: `train.npy` of (views, pictures, …) float16 (the first view is the picture as it
-is), or of (pictures, height, width, 3) uint8; `judged.npy` of (pictures, …) likewise; and `facts.npz` with `targets` and
-`judged_targets`, float32 of (pictures, outputs), and `digests` of the first, uint8 of (pictures, 32).
+Files in one folder, mapped into memory: `train.npy` of (views, pictures, …) float16 (the first view is the picture as
+it is), or of (pictures, height, width, 3) uint8; `judged.npy` of (pictures, …) likewise; and `facts.npz` with `targets`
+and `judged_targets`, float32 of (pictures, outputs), and `digests` of the first, uint8 of (pictures, 32).
 """
 
 from __future__ import annotations

@@ -19,6 +19,8 @@ BATCH_NORM = (FROZEN, ADAPT, BATCH)
 SEPARABLE = 6
 """Pictures that one network must have right and the other wrong before a paired test can part the two: McNemar's exact
 test gives p = 0.031 for 6 against 0, and 0.063 for 5."""
+LEAST_JUDGED = 50
+"""Pictures of labels or numbers that judge, at least."""
 STEPS = 240
 """Steps of a run on a small set. BiT-HyperRule (Kolesnikov et al. 2020, arXiv 1912.11370) takes 500 of 512 pictures
 below 20,000 pictures; a head that begins at its own optimum has less far to go, and two cores have less time."""
@@ -42,9 +44,9 @@ class Settings:
     Attributes:
         epochs: at most.
         batch_size: pictures a step.
-        learning_rate: Adam's at its peak, of the head and of the block right below it.
-        layer_decay: what the rate is multiplied by from one block to the one below it (ULMFiT, Howard and Ruder 2018,
-            arXiv 1801.06146); 1 for one rate.
+        learning_rate: Adam's at its peak, of the head.
+        layer_decay: what the rate is multiplied by from the head to the block below it, and from each block to the next
+            one down (ULMFiT, Howard and Ruder 2018, arXiv 1801.06146); 1 for one rate.
         warmup: share of all steps over which the rate rises to its peak; from there it falls as a cosine (SGDR,
             Loshchilov and Hutter 2017, arXiv 1608.03983).
         label_smoothing: share of a label that is spread over all classes (Szegedy et al. 2016, arXiv 1512.00567).
@@ -116,7 +118,7 @@ def check_options(given: Mapping[str, Any]) -> None:
     known = [entry.name for entry in fields(Settings)]
     for name in given:
         if name not in known:
-            raise RecipeError(f"fine-tuning has no option {name!r}; it has {', '.join(known)}.{near(name, known)}")
+            raise RecipeError(f"fine-tuning has no option {name!r}; it has {', '.join(known)}.{near(str(name), known)}")
     Settings(**{name: value for name, value in given.items() if (name, value) != ("batch_norm", AUTO)})
 
 
@@ -131,7 +133,8 @@ def check_how(how: str) -> None:
     count = how.removeprefix(BLOCKS)
     if not how.strip() or (how.startswith(BLOCKS) and not (count.isascii() and count.isdigit() and int(count) > 0)):
         raise RecipeError(
-            f"fine_tune is auto, off, full, blocks=N with N from 1 on, or the layer above which all is tuned; got {how!r}"
+            "fine_tune is auto, off, full, blocks=N with N from 1 on, or the layer above which all is tuned;"
+            f" got {how!r}"
         )
 
 
@@ -157,7 +160,7 @@ def settings_for(
     check_options(told)
     batch = int(told.get("batch_size", 16 if pictures < 200 else 32))
     steps = max(1, -(-pictures // batch))
-    epochs = min(12, max(3, math.ceil(STEPS / steps)))
+    epochs = int(told.get("epochs", min(12, max(3, math.ceil(STEPS / steps)))))
     norm = told.get("batch_norm", batch_norm)
     largest, smallest = max(counts, default=1), max(1, min(counts, default=1))
     settings = {
@@ -197,8 +200,8 @@ def rate(step: int, steps: int, *, peak: float, warmup: float) -> float:
 def affordable(epochs: int, *, epoch_seconds: float, spent: float, budget: float | None) -> int:
     """How many of so many epochs fit into what is left of a budget; 0 where not one does.
 
-    >>> affordable(8, epoch_seconds=20.0, spent=10.0, budget=100.0), affordable(8, epoch_seconds=20, spent=0, budget=None)
-    (4, 8)
+    >>> [affordable(8, epoch_seconds=20.0, spent=10.0, budget=budget) for budget in (100.0, 10.0, None)]
+    [4, 0, 8]
     """
     if budget is None:
         return epochs
@@ -211,6 +214,13 @@ class Worth:
 
     tries: bool
     why: str
+
+
+def worth_for_targets(judged: int) -> Worth:
+    """The same for labels and numbers, where no picture is simply right or wrong: enough must be there to judge."""
+    if judged < LEAST_JUDGED:
+        return Worth(False, f"only {judged:,} pictures could judge, and {LEAST_JUDGED} are needed")
+    return Worth(True, f"{judged:,} pictures judge")
 
 
 def worth(judged: int, error: float, *, few: bool) -> Worth:

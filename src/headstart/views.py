@@ -111,21 +111,26 @@ def alone(recipe: Recipe, watched: bool) -> bool:
 
 def head_data(
     features: Features, outputs: Sequence[Output], rows: np.ndarray, *, folds: np.ndarray, recipe: Recipe,
-    by_epochs: bool, watch: np.ndarray | None, progress: Progress | None = None,
+    by_epochs: bool, watch: np.ndarray | None, activation: str = "softmax", progress: Progress | None = None,
 ) -> HeadData:  # fmt: skip
     """What a head is fitted on: by epochs, each with its views; else all views side by side with the clean picture."""
     dataset, kept = features.dataset, of_recipe(recipe)
     classes, labels = len(dataset.classes), dataset.labels[rows]
-    watched = (features.matrix(watch, outputs), dataset.labels[watch]) if watch is not None else None
+    targets = dataset.target_matrix(rows) if dataset.targets is not None else None
+    watched = None
+    if watch is not None:
+        truth = dataset.labels[watch] if targets is None else dataset.target_matrix(watch)
+        watched = (features.matrix(watch, outputs), truth)
     if not by_epochs:
         block = np.concatenate([features.matrix(rows, outputs, view=view) for view in (None, *kept)])
         times = 1 + len(kept)
         return HeadData(
-            block, np.tile(labels, times), classes, np.tile(folds, times), recipe.seed, clean=len(labels)
+            block, np.tile(labels, times), classes, np.tile(folds, times), recipe.seed, clean=len(labels),
+            targets=None if targets is None else np.tile(targets, (times, 1)), activation=activation,
         )  # fmt: skip
     seen = _by_epoch(features, rows, outputs, recipe, progress)
     clean = features.matrix(rows, outputs) if seen is None or not alone(recipe, watch is not None) else seen(0)
-    return HeadData(clean, labels, classes, folds, recipe.seed, seen, watched)
+    return HeadData(clean, labels, classes, folds, recipe.seed, seen, watched, targets=targets, activation=activation)
 
 
 def finished(data: HeadData) -> None:

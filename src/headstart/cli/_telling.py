@@ -54,7 +54,7 @@ def _rows(result: TrainResult) -> list[tuple[str, str]]:
     seconds, recipe = result.seconds, result.recipe
     parts = ", ".join(f"{count:,} {name}" for name, count in result.images().items() if count)
     rows = [
-        ("pictures", f"{parts}, in {len(result.dataset.classes)} classes"),
+        ("pictures", f"{parts}, {_told_apart(result)}"),
         ("source", f"{recipe.source}, cut at {recipe.cut}, {recipe.pooling} pooled, {result.head.name} head"),
         ("why this cut", result.choice.why),
     ]  # fmt: skip
@@ -74,11 +74,10 @@ def _rows(result: TrainResult) -> list[tuple[str, str]]:
         rows.append(("augmentation", f"{augment.describe(augment.find(recipe.augment))}; {views}"))
     if result.tuning:
         rows.append(("fine-tuning", result.tuning.words))
-    if result.frozen_evaluation:
-        rows.append(("left frozen", f"{_share(result.frozen_evaluation.accuracy)} on the same pictures"))
+    if result.frozen_evaluation is not None:
+        rows.append(("left frozen", f"{_frozen(result)} on the same pictures"))
+    rows += _figures(result)
     rows += [
-        ("before training", f"{result.before.accuracy.value:.1%}"),
-        ("accuracy", f"{_rate(result)}, n = {result.accuracy.n:,}, {result.accuracy.split}"),
         ("seconds", f"{seconds['total']:.1f} in all: features {seconds['features']:.1f}, head {seconds['head']:.1f}"
          + (f", tuning {seconds['fine_tune']:.1f}" if seconds["fine_tune"] >= 0.05 else "")),
         ("features", f"{result.features.hits:,} found, {result.features.misses:,} computed"),
@@ -86,9 +85,10 @@ def _rows(result: TrainResult) -> list[tuple[str, str]]:
     if result.rejection and (reached := result.rejection.reached):
         share = f"{reached.value:.1%} ({reached.low:.1%} to {reached.high:.1%})"
         allowed = f"{result.rejection.false_alarm:.1%} was allowed for"
-        rows.append(("none of these", f"said of {share} of the same pictures, which are of the classes; {allowed}"))
-    if result.calibration:
-        rows.append(("calibration", result.calibration.words()))
+        which = "which are of the classes" if result.task == "classes" else "which are such as it was trained on"
+        rows.append(("none of these", f"said of {share} of the same pictures, {which}; {allowed}"))
+    if result.rule:
+        rows.append((_RULES[result.task], result.rule.words()))
     if result.looks:
         rows.append(("looks", result.looks))
     rows += [("note", text) for text in result.notes]
@@ -107,6 +107,36 @@ def _rows(result: TrainResult) -> list[tuple[str, str]]:
     return rows
 
 
+_RULES = {"classes": "calibration", "labels": "thresholds", "numbers": "interval"}
+
+
+def _told_apart(result: TrainResult) -> str:
+    from headstart.listing import number
+
+    names = result.dataset.classes
+    if result.task == "classes":
+        return f"in {len(names)} classes"
+    return f"with {number(len(names), 'label')}" if result.task == "labels" else "with a number each"
+
+
+def _figures(result: TrainResult) -> list[tuple[str, str]]:
+    """The figures that were measured, before the training and after."""
+    if result.task == "classes":
+        return [
+            ("before training", f"{result.before.accuracy.value:.1%}"),
+            ("accuracy", f"{_rate(result)}, n = {result.accuracy.n:,}, {result.accuracy.split}"),
+        ]
+    before = [("before training", " ".join(result.before.lines()[0]))] if result.before is not None else []
+    others = [(f"on {other.split}", "; ".join(map(" ".join, other.lines()))) for other in result.others]
+    return [*before, *result.evaluation.lines(), *others]
+
+
+def _frozen(result: TrainResult) -> str:
+    if result.task == "classes":
+        return _share(result.frozen_evaluation.accuracy)
+    return "; ".join(map(" ".join, result.frozen_evaluation.lines()))
+
+
 def _rate(result: TrainResult) -> str:
     return _share(result.accuracy)
 
@@ -116,6 +146,8 @@ def _share(rate: Rate) -> str:
 
 
 def _compared(other: TrainResult) -> str:
+    if other.task != "classes":
+        return "; ".join(map(" ".join, other.evaluation.lines()))
     return f"{_rate(other)} on the same pictures" + (f". {other.reading.words}" if other.reading else "")
 
 

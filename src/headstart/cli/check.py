@@ -57,7 +57,12 @@ def command(photos: str, source: str, strict: bool, as_json: bool) -> None:
         click.echo(str(found.dataset))
         _tell(findings)
         if found.source is None:
-            click.echo("\nLabels were not looked at: no network did. See --source.")
+            none = (
+                "no network did. See --source."
+                if found.dataset.task == "classes"
+                else "that is for one class a picture."
+            )
+            click.echo(f"\nLabels were not looked at: {none}")
     if strict and findings:
         count = len(findings)
         click.echo(f"headstart: {count:,} finding{'s' * (count > 1)}, and --strict allows none.", err=True)

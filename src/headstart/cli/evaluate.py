@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,9 +21,11 @@ headstart evaluate flowers.keras new-flowers/
 headstart evaluate flowers.keras labels.csv --split test --json
 headstart evaluate old.keras new.keras new-flowers/
 
-Two models are compared picture by picture (McNemar's test), and it is said where these pictures cannot separate them.
-Each look at test pictures is noted in the cache, and how often they were looked at is said with the figure. So is how
-many of them the model was trained on.
+A model of labels or of a number is measured on a table with the column labels or value.
+
+Two models of classes are compared picture by picture (McNemar's test), and it is said where these pictures cannot
+separate them. Each look at test pictures is noted in the cache, and how often they were looked at is said with the
+figure. So is how many of them the model was trained on.
 """
 
 
@@ -51,6 +53,9 @@ def command(models: tuple[Path, ...], photos: str, split: str | None, as_json: b
         )
     if as_json:
         _common.print_json(evaluation.as_dict())
+        return
+    if classifier.task != "classes":
+        _other_figures(evaluation)
         return
     _figures(evaluation)
     rows = [(f.name, f"{f.precision:.3f}", f"{f.recall:.3f}", f"{f.n:,}") for f in evaluation.per_class]
@@ -98,6 +103,27 @@ def _figures(evaluation: Evaluation) -> None:
     for text in evaluation.notes:
         click.echo(text)
     click.echo()
+
+
+def _other_figures(evaluation: Any) -> None:
+    """Figures of labels, with a row each, or of a number."""
+    for name, text in evaluation.lines():
+        click.echo(f"{name} {text}")
+    if evaluation.rejected is not None:
+        share = evaluation.rejected
+        click.echo(f"look like none of the training pictures {share.value:.1%} ({share.low:.1%} to {share.high:.1%})")
+    for text in evaluation.notes:
+        click.echo(text)
+    labels = getattr(evaluation, "per_label", ())
+    if labels:
+        click.echo()
+        names = ("label", "average precision", "threshold", "precision", "recall", "F1", "n")
+        rows = [
+            (f.name, f"{f.average_precision:.3f}", f"{f.threshold:.2f}", f"{f.precision:.3f}", f"{f.recall:.3f}",
+             f"{f.f1:.3f}", f"{f.n:,}")
+            for f in labels
+        ]  # fmt: skip
+        _common.table(names, rows, right=names[1:])
 
 
 def _between(value: float, low: float, high: float, digits: int) -> str:

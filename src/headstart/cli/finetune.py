@@ -42,7 +42,7 @@ broken off, by Ctrl-C or a power cut, goes on where it was when the same command
     " clip_norm, batch_norm, momentum, patience, balanced, mixup, cutmix, ema. May be given several times.",
 )
 @click.option("--find-rate", is_flag=True, help="Look for the learning rate first, and draw what was found.")
-@click.option("--augment", metavar="NAME|none", help="How training pictures are changed; mirrored by default.")
+@click.option("--augment", metavar="NAME|none", help="How training pictures are changed: flip, light, documents.")
 @_common.report_option
 @_common.no_report_option
 @_common.seed_option

@@ -14,7 +14,8 @@ from headstart.cli import _common
 from headstart.errors import PhotosError
 
 if TYPE_CHECKING:
-    from headstart.classifier import Classifier, Prediction
+    from headstart.classifier import Classifier
+    from headstart.predictions import Answer
     from headstart.progress import Progress
 
 HELP = """
@@ -28,7 +29,8 @@ yellow, inside a line. It is called like the picture, with .explained.jpg at the
 
 A folder's pictures come sorted by name as text, the same on every machine: 10.jpg before 2.jpg. The table that --csv
 writes has the columns file, label, probability, known, error and a row for every picture, also for those that cannot
-be read.
+be read. A model of labels gives labels in place of label and probability, with | between; one of a number gives value,
+low and high.
 
 \b
 headstart predict flowers.keras tulip.jpg
@@ -64,7 +66,7 @@ def command(
     columns = classifier.class_names if probabilities else ()
     tally = _Tally()
 
-    def answers(predictions: Iterator[Prediction]) -> Iterator[Prediction]:
+    def answers(predictions: Iterator[Answer]) -> Iterator[Answer]:
         if explain is not None:
             predictions = save_explanations(classifier, predictions, explain)
         return tally.counted(predictions, paths)
@@ -90,19 +92,20 @@ class _Tally:
 
     def __init__(self) -> None:
         self.labels: Counter[str] = Counter()
-        self.bad = self.strange = 0
+        self.good = self.bad = self.strange = 0
 
     @property
     def count(self) -> int:
-        return self.labels.total() + self.bad
+        return self.good + self.bad
 
-    def counted(self, predictions: Iterator[Prediction], paths: tuple[str, ...]) -> Iterator[Prediction]:
+    def counted(self, predictions: Iterator[Answer], paths: tuple[str, ...]) -> Iterator[Answer]:
         """The same predictions; refuses a run without any, before a table of nothing is left behind."""
         for prediction in predictions:
-            if prediction.label is None:
+            if prediction.error is not None:
                 self.bad += 1
             else:
-                self.labels[prediction.label] += 1
+                self.good += 1
+                self.labels.update(prediction.kinds)
                 self.strange += prediction.known is False
             yield prediction
         if not self.count:
@@ -128,17 +131,17 @@ def _check_folder(folder: Path, paths: tuple[str, ...]) -> None:
         raise click.UsageError(f"--explain {folder} is a file; expected a folder, new or there already")
 
 
-def _say(prediction: Prediction, *, as_json: bool) -> None:
+def _say(prediction: Answer, *, as_json: bool) -> None:
     if as_json:
         click.echo(_common.json_line(prediction.as_dict()))
     elif prediction.error is not None:
         click.echo(f"{prediction.file}: {prediction.error}", err=True)
     else:
         mark = "  (none of these)" if prediction.known is False else ""
-        click.echo(f"{prediction.probability:6.1%}  {prediction.label}  {prediction.file}{mark}")
+        click.echo(f"{prediction.words}  {prediction.file}{mark}")
 
 
-def _shown(predictions: Iterator[Prediction], *, as_json: bool) -> Iterator[Prediction]:
+def _shown(predictions: Iterator[Answer], *, as_json: bool) -> Iterator[Answer]:
     """Beside a table, standard output has JSON lines or nothing; faults are said at once."""
     for prediction in predictions:
         if as_json or prediction.error is not None:
@@ -146,7 +149,7 @@ def _shown(predictions: Iterator[Prediction], *, as_json: bool) -> Iterator[Pred
         yield prediction
 
 
-def _predicted(classifier: Classifier, paths: tuple[str, ...], show: Progress) -> Iterator[Prediction]:
+def _predicted(classifier: Classifier, paths: tuple[str, ...], show: Progress) -> Iterator[Answer]:
     """All predictions, with progress: many pictures, and nothing is said of each."""
     pictures = _pictures(paths) if "-" in paths else list(_pictures(paths))
     total = len(pictures) if isinstance(pictures, list) else None

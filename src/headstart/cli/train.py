@@ -14,7 +14,8 @@ EXAMPLES = """
 Train an image classifier on PHOTOS and measure it on pictures that no choice has seen.
 
 PHOTOS is a folder of class folders; a folder with train/ and any of validation/ and test/; a CSV or Parquet with
-path,label[,split][,group]; a zip or tar of one of these; or a URL of such an archive.
+path,label[,split][,group], where several labels (column labels, with | between) or a number (column value) may stand in
+place of label; a zip or tar of one of these; or a URL of such an archive.
 
 \b
 headstart train flowers/ -o flowers.keras
@@ -24,6 +25,7 @@ headstart train flowers/ -o flowers.keras --source auto
 headstart train labels.csv -o model.keras --head dense --augment light
 headstart train flowers/ -o flowers.keras --fine-tune blocks=3 --budget 120
 headstart train flowers/ -o flowers.keras --fine-tune off
+headstart train values.csv -o model.keras
 headstart train flowers/ -o flowers.keras --recipe mine.yaml --epochs 5
 headstart train flowers/ -o flowers.keras --compare-scratch --scratch-epochs 5
 headstart train flowers/ -o flowers.keras --log tensorboard --log mlflow=http://localhost:5000
@@ -83,6 +85,7 @@ def command(
 ) -> None:  # fmt: skip
     from headstart import loggers, scratch
     from headstart.classifier import check_target
+    from headstart.tasks import only
     from headstart.train import train
 
     asked = {"epochs": scratch_epochs, "seconds": scratch_seconds, "seeds": scratch_seeds}
@@ -97,6 +100,8 @@ def command(
     page = None if no_report else report or output.with_suffix(".html")
     with _common.progress() as show:
         opened = _common.open_dataset(photos, show)
+        if compare_scratch:
+            only(opened.task, "Training from scratch is compared")
         result = train(opened, decided, output=output, report=page, progress=show, strict=strict, log=log)
         if compare_scratch:  # what was trained is written by now, whatever becomes of this
             result = scratch.compare_scratch(result, progress=show, **budget)

@@ -4,10 +4,11 @@ Each module has
 
     NAME, SUMMARY                          as `--head NAME` and in its help
     BY_EPOCHS                              whether it is trained by epochs, each of which may see views of its own
-    shape(classes, options) -> list        `units`, `activation`, `dropout` of each layer, known before fitting
+    OUTPUTS                                the activations that its last layer can have, of `ACTIVATIONS`
+    shape(classes, options, *, activation) -> list     `units`, `activation`, `dropout` of each layer, before fitting
     chooses(options) -> bool               whether what `HeadData.watch` holds would decide anything
     notes(classes, options) -> tuple       sentences for people on how the head is made
-    untrained(dimensions, classes, *, options, seed) -> layers     the head as training begins
+    untrained(dimensions, classes, *, options, seed, activation) -> layers     the head as training begins
     fit(data, *, options, progress, watcher) -> Head
 
 A head ends as plain layers (`Dense` alone so far), so that a classifier is one plain Keras model; the same layers run
@@ -46,6 +47,9 @@ class HeadData:
         watch: features and labels that curves are drawn on; None holds out a fold of the training pictures for it.
         clean: how many rows, the first ones, are the pictures as they are, the rest being views of the same pictures;
             None for all.
+        targets: float32 of shape (pictures, classes), where a picture has several labels or a number; None where
+            `labels` say it all.
+        activation: of the last layer: `softmax` for classes, `sigmoid` for labels, `linear` for numbers.
     """
 
     features: np.ndarray
@@ -56,6 +60,16 @@ class HeadData:
     epoch_features: Callable[[int], np.ndarray] | None = None
     watch: tuple[np.ndarray, np.ndarray] | None = None
     clean: int | None = None
+    targets: np.ndarray | None = None
+    activation: str = "softmax"
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """What the outputs are trained towards, float32 of shape (pictures, classes)."""
+        if self.targets is not None:
+            return self.targets
+        hot: np.ndarray = np.eye(self.classes, dtype=np.float32)[self.labels]
+        return hot
 
 
 @dataclass(frozen=True)
@@ -74,7 +88,7 @@ class Head:
 
     Attributes:
         name: which kind it is.
-        layers: what it computes, features in, probabilities out.
+        layers: what it computes, features in, probabilities (or a number) out.
         accuracy, loss: measured out of fold on the training pictures; nan where that was not done.
         out_of_fold: probabilities of each training picture from a fit that did not see it, or None.
         history: Keras's `History.history`, for heads trained by epochs.
@@ -142,13 +156,13 @@ def _apply(layers: Sequence[Layer], block: np.ndarray) -> np.ndarray:
     values = widened(block)
     for layer in layers:
         values = values @ layer.kernel + layer.bias
-        if layer.activation == "relu":
-            values = np.maximum(values, 0)
-        elif layer.activation == "softmax":
-            values = softmax(values)
-        elif layer.activation != "linear":
-            raise RecipeError(f"a head with activation {layer.activation!r}; expected relu, softmax or linear")
-    return values
+        if layer.activation not in ACTIVATIONS:
+            raise RecipeError(
+                f"a head with activation {layer.activation!r}; expected relu, softmax or linear, or sigmoid for labels"
+            )
+        values = ACTIVATIONS[layer.activation](values)
+    result: np.ndarray = values
+    return result
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -160,6 +174,40 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     result: np.ndarray = shifted / shifted.sum(axis=1, keepdims=True)
     return result
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(−x)) without overflow, in the precision of the logits.
+
+    >>> sigmoid(np.array([-1000.0, 0.0, 1000.0])).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    result: np.ndarray = 0.5 * (1 + np.tanh(0.5 * logits))
+    return result
+
+
+def _positive(values: np.ndarray) -> np.ndarray:
+    result: np.ndarray = np.maximum(values, 0)
+    return result
+
+
+def _same(values: np.ndarray) -> np.ndarray:
+    return values
+
+
+ACTIVATIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "relu": _positive, "softmax": softmax, "sigmoid": sigmoid, "linear": _same,
+}  # fmt: skip
+"""What a layer may do to its sums, by Keras's names."""
+
+
+def label_losses(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Binary cross-entropy of each picture in nats, the mean over its labels, clipped as `log_loss` is."""
+    if not targets.shape[1]:
+        return np.zeros(len(targets))
+    right = np.where(targets > 0.5, probabilities, 1 - probabilities)
+    losses: np.ndarray = -np.log(np.clip(right, 1e-7, 1.0)).mean(axis=1, dtype=np.float64)
+    return losses
 
 
 def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -199,3 +247,19 @@ def find(name: str) -> ModuleType:
     if name not in names():
         raise RecipeError(f"unknown head {name!r}; expected {' or '.join(names())}.{near(name, names())}")
     return importlib.import_module(f"headstart.heads.{name}")
+
+
+def shape(module: ModuleType, outputs: int, options: Mapping[str, Any], *, activation: str) -> list[dict[str, Any]]:
+    """The layers of a head with outputs of this activation: see `shape` of its module.
+
+    Raises:
+        RecipeError: the head has no such outputs, or its options are not sound.
+    """
+    if activation not in module.OUTPUTS:
+        able = [name for name in names() if activation in find(name).OUTPUTS]
+        raise RecipeError(
+            f"the {module.NAME} head tells classes apart, one a picture; these pictures have"
+            f" {'labels' if activation == 'sigmoid' else 'numbers'}.\nUse another head: {' or '.join(able)}."
+        )
+    found: list[dict[str, Any]] = module.shape(outputs, options, activation=activation)
+    return found

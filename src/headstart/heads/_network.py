@@ -51,18 +51,18 @@ def initial(dimensions: int, layers: Sequence[Mapping[str, Any]], seed: int) -> 
 
 
 def saved_form(layers: Sequence[Dense]) -> tuple[Layer, ...]:
-    """The layers of a classifier: the output gives a probability for each class.
+    """The layers of a classifier: the output gives a probability for each class or label, or a number.
 
-    One sigmoid of z is, exactly, a softmax of (0, z).
+    Of two classes one sigmoid of z is, exactly, a softmax of (0, z).
     """
     *inner, last = layers
     kernel, bias = last.kernel, last.bias
-    if kernel.shape[1] == 1:
+    if kernel.shape[1] == 1 and last.activation == "softmax":
         kernel = np.concatenate([np.zeros_like(kernel), kernel], axis=1)
         bias = np.concatenate([np.zeros_like(bias), bias])
     return (
         *(Layer(layer.kernel, layer.bias, layer.activation, layer.dropout) for layer in inner),
-        Layer(kernel, bias, "softmax", last.dropout),
+        Layer(kernel, bias, last.activation, last.dropout),
     )
 
 
@@ -101,19 +101,20 @@ class Network:
 
     def step(
         self, x: np.ndarray, z: np.ndarray, targets: np.ndarray, following: np.ndarray | None
-    ) -> tuple[np.ndarray | None, float, int]:
+    ) -> tuple[np.ndarray | None, float, float]:
         """Train on a batch.
 
         Args:
             x: float32 (batch, features), with dropout applied; `z` is what the first layer said of it.
-            targets: float32 (batch, outputs): 0 or 1.
+            targets: float32 (batch, outputs): 0 or 1, or a number.
             following: the next batch, or None.
 
         Returns:
-            z of the next batch, the summed loss of this one, and how many of it were right.
+            z of the next batch, the summed loss of this one, and how many of it were right; of labels a share of each
+            picture, and nan of numbers.
         """
         inputs, logits = self._forward(x, z)
-        delta, loss, right = _output(logits, targets)
+        delta, loss, right = _output(logits, targets, self.layers[-1].activation)
         delta /= len(x)
         self.optimizer.begin_step()
         for index in range(len(self.layers) - 1, 0, -1):
@@ -217,8 +218,13 @@ class _Fused:
         return result
 
 
-def _output(logits: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, float, int]:
-    """Gradient of the loss by the logits, the summed cross-entropy, and how many are right."""
+def _output(logits: np.ndarray, targets: np.ndarray, activation: str = "softmax") -> tuple[np.ndarray, float, float]:
+    """Gradient of the loss by the logits, the summed loss, and how many are right."""
+    return _OUTPUTS[activation](logits, targets)
+
+
+def _of_classes(logits: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Cross-entropy; one column is the sigmoid of two classes."""
     if logits.shape[1] == 1:
         loss = np.logaddexp(0, logits) - targets * logits
         return _sigmoid(logits) - targets, float(loss.sum()), int(((logits > 0) == (targets > 0.5)).sum())
@@ -228,9 +234,27 @@ def _output(logits: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, float,
     return softmax(logits) - targets, float(loss.sum()), int(right.sum())
 
 
-def measured(logits: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
-    """Accuracy and mean cross-entropy (nats)."""
-    _, loss, right = _output(logits, targets)
+def _of_labels(logits: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Binary cross-entropy, the mean over labels, as Keras has it."""
+    count = logits.shape[1]
+    loss = np.logaddexp(0, logits) - targets * logits
+    right = ((logits > 0) == (targets > 0.5)).mean(axis=1)
+    return (_sigmoid(logits) - targets) / np.float32(count), float(loss.mean(axis=1).sum()), float(right.sum())
+
+
+def _of_numbers(logits: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Squared error, the mean over outputs, as Keras has it."""
+    off = logits - targets
+    slope = off * np.float32(2 / logits.shape[1])
+    return slope, float((off.astype(np.float64) ** 2).mean(axis=1).sum()), float("nan")
+
+
+_OUTPUTS = {"softmax": _of_classes, "sigmoid": _of_labels, "linear": _of_numbers}
+
+
+def measured(logits: np.ndarray, targets: np.ndarray, activation: str = "softmax") -> tuple[float, float]:
+    """Accuracy and mean loss: cross-entropy in nats, or squared error; the accuracy of numbers is nan."""
+    _, loss, right = _output(logits, targets, activation)
     return right / len(targets), loss / len(targets)
 
 

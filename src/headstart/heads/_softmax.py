@@ -1,4 +1,4 @@
-"""What the heads of one softmax layer share, however they are fitted."""
+"""What the heads of one layer share, however they are fitted."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ CHOOSE_FROM = 4_000
 """Training pictures that a penalty is chosen on, at most: enough to place it within noise."""
 
 
-def one_layer(classes: int) -> list[dict[str, Any]]:
+def one_layer(classes: int, activation: str = "softmax") -> list[dict[str, Any]]:
     """The layer, as `shape` gives it."""
-    return [{"units": classes, "activation": "softmax", "dropout": 0.0}]
+    return [{"units": classes, "activation": activation, "dropout": 0.0}]
 
 
 def chooses(options: Mapping[str, Any]) -> bool:
@@ -30,12 +30,14 @@ def notes(classes: int, options: Mapping[str, Any]) -> tuple[str, ...]:
     return ()
 
 
-def untrained(dimensions: int, classes: int, *, options: Mapping[str, Any], seed: int) -> tuple[Layer, ...]:
-    """A softmax layer as Keras would begin it: Glorot-uniform kernel, bias of zeros."""
+def untrained(
+    dimensions: int, classes: int, *, options: Mapping[str, Any], seed: int, activation: str = "softmax"
+) -> tuple[Layer, ...]:
+    """A layer as Keras would begin it: Glorot-uniform kernel, bias of zeros."""
     del options
     limit = np.sqrt(6.0 / (dimensions + classes))
     kernel = np.random.default_rng(seed).uniform(-limit, limit, (dimensions, classes)).astype(np.float32)
-    return (Layer(kernel, np.zeros(classes, np.float32), "softmax"),)
+    return (Layer(kernel, np.zeros(classes, np.float32), activation),)
 
 
 def sample(data: HeadData) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""Which head is left to the pictures: the linear one; where they are few, the better of it and the prototype."""
+"""Which head is left to the pictures: the linear one; where they are few, the better of it and the prototype.
+
+For labels and numbers it is the linear one always.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import numpy as np
 
 from headstart.few import few, scorable
 from headstart.heads import Head, HeadData, Watcher, find, log_loss
+from headstart.heads import shape as shape_of
 from headstart.heads._softmax import chooses as chooses
 from headstart.heads._softmax import notes as notes
 from headstart.heads._softmax import untrained as untrained
@@ -18,6 +22,7 @@ from headstart.heads._softmax import untrained as untrained
 NAME = "auto"
 SUMMARY = "linear; where pictures are few, the better of linear and prototype out of fold; the default"
 BY_EPOCHS = False
+OUTPUTS = ("softmax", "sigmoid", "linear")
 
 _NAMES = ("linear", "prototype")
 _OWN = {"strength": "linear", "shrinkage": "prototype"}  # an option that only one of them has
@@ -28,10 +33,9 @@ def _head(options: Mapping[str, Any]) -> ModuleType:
     return find(next((name for option, name in _OWN.items() if option in options), "linear"))
 
 
-def shape(classes: int, options: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One softmax layer, whichever it becomes."""
-    found: list[dict[str, Any]] = _head(options).shape(classes, options)
-    return found
+def shape(classes: int, options: Mapping[str, Any], *, activation: str = "softmax") -> list[dict[str, Any]]:
+    """One layer, whichever head it becomes."""
+    return shape_of(_head(options), classes, options, activation=activation)
 
 
 def fit(
@@ -43,7 +47,9 @@ def fit(
         The head under its own name; `settings["chosen_from"]` has the loss of each where two were fitted.
     """
     given = dict(options or {})
-    if given or not few(data.labels[: data.clean]):  # further views of a picture are no more pictures
+    if (
+        given or data.activation != "softmax" or not few(data.labels[: data.clean])
+    ):  # further views of a picture are no more pictures
         found: Head = _head(given).fit(data, options=given, progress=progress, watcher=watcher)
         return found
     known = scorable(data.labels, data.folds)

@@ -7,6 +7,9 @@ weights, and a framework's step takes several times as long. So no framework is 
 Where nothing is said otherwise, one fold of the training pictures is held out for early stopping, and the weights of
 the epoch with the least loss there are kept. Recipes that copy a document say `patience: null`: then the last epoch's
 weights are kept, and the curves are drawn on pictures that decide nothing.
+
+Labels have a sigmoid each, and their loss is the mean of their cross-entropies. A number has one linear output, whose
+loss is the squared error as a share of the training pictures' variance; its scaling is folded into the last layer.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from headstart.splits import assign
 NAME = "dense"
 SUMMARY = "dense layers with dropout, trained by epochs, with learning curves"
 BY_EPOCHS = True
+OUTPUTS = ("softmax", "sigmoid", "linear")
 
 DEFAULTS: Mapping[str, Any] = {
     "layers": ({"dense": 256, "activation": "relu"}, {"dropout": 0.3}), "output": "auto", "optimizer": "adam",
@@ -43,10 +47,10 @@ _ACTIVATIONS = ("relu", "linear")
 _MOST_UNITS = 65_536
 
 
-def shape(classes: int, options: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The layers of the saved model: those asked for, and a softmax of one unit a class."""
-    layers = _layers(settings_of(options), classes)
-    return [*layers[:-1], {**layers[-1], "units": classes, "activation": "softmax"}]
+def shape(classes: int, options: Mapping[str, Any], *, activation: str = "softmax") -> list[dict[str, Any]]:
+    """The layers of the saved model: those asked for, and one with a unit for each class, label or number."""
+    layers = _layers(settings_of(options), classes, activation)
+    return [*layers[:-1], {**layers[-1], "units": classes}]
 
 
 def chooses(options: Mapping[str, Any]) -> bool:
@@ -54,9 +58,11 @@ def chooses(options: Mapping[str, Any]) -> bool:
     return settings_of(options)["patience"] is not None
 
 
-def untrained(dimensions: int, classes: int, *, options: Mapping[str, Any], seed: int) -> tuple[Layer, ...]:
+def untrained(
+    dimensions: int, classes: int, *, options: Mapping[str, Any], seed: int, activation: str = "softmax"
+) -> tuple[Layer, ...]:
     """The head as its training begins."""
-    return saved_form(initial(dimensions, _layers(settings_of(options), classes), seed))
+    return saved_form(initial(dimensions, _layers(settings_of(options), classes, activation), seed))
 
 
 def notes(classes: int, options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -86,7 +92,7 @@ def fit(
         RecipeError: an option is unknown or out of range, or there are too few pictures to hold any out.
     """
     settings = settings_of(options)
-    layers = initial(data.features.shape[1], _layers(settings, data.classes), data.seed)
+    layers = initial(data.features.shape[1], _layers(settings, data.classes, data.activation), data.seed)
     with np.errstate(over="ignore", invalid="ignore"):  # a training that runs away is told of in words
         return _Training(data, settings, layers).run(progress, watcher)
 
@@ -100,7 +106,10 @@ class _Training:
         self.network = Network(layers, optimizer, data.seed)
         held_out = _held_out(data) if data.watch is None else np.zeros(len(data.labels), bool)
         self.rows, self.held_out = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-        watched = data.watch if data.watch is not None else (data.features[held_out], data.labels[held_out])
+        self.truth = data.labels if data.targets is None else data.targets
+        self.activation = data.activation
+        self.centre, self.spread = self._scale()
+        watched = data.watch if data.watch is not None else (data.features[held_out], self.truth[held_out])
         self.watched: np.ndarray = watched[0]
         self.watched_targets = self._targets(watched[1])
         self.mean: np.ndarray | None = None
@@ -108,6 +117,19 @@ class _Training:
         if settings["standardize"]:
             self.mean, self.deviation = moments(data.features, self.rows)
         self.batches = self._stream(np.random.default_rng([data.seed, 1]))
+
+    def _scale(self) -> tuple[np.ndarray, np.ndarray]:
+        """What numbers are brought to mean 0 and deviation 1 by; nothing for classes and labels."""
+        if self.activation != "linear":
+            return np.zeros(1, np.float32), np.ones(1, np.float32)
+        known = self.truth[self.rows].astype(np.float64)
+        spread = known.std(axis=0)
+        return known.mean(axis=0).astype(np.float32), np.where(spread > 0, spread, 1).astype(np.float32)
+
+    def _measured(self) -> dict[str, float]:
+        """Figures of the watched pictures; a number has no accuracy."""
+        accuracy, loss = measured(self._watched_logits(), self.watched_targets, self.activation)
+        return {"val_loss": loss} if self.activation == "linear" else {"val_accuracy": accuracy, "val_loss": loss}
 
     def run(self, progress: Callable[[dict[str, Any]], None] | None, watcher: Watcher | None) -> Head:
         history: dict[str, list[float]] = {}
@@ -122,7 +144,7 @@ class _Training:
             if rate is not None:
                 self.network.optimizer.learning_rate = rate
             logs = self._epoch(epoch)
-            logs["val_accuracy"], logs["val_loss"] = measured(self._watched_logits(), self.watched_targets)
+            logs |= self._measured()
             seconds.append(time.perf_counter() - start)
             for name, value in logs.items():
                 history.setdefault(name, []).append(value)
@@ -144,7 +166,7 @@ class _Training:
                 if since >= max(int(patience), 1) or not np.isfinite(logs["loss"]):
                     break
         self._finish(best if patience is not None else None, watcher.end() if watcher is not None else None)
-        accuracy, loss = measured(self._watched_logits(), self.watched_targets)
+        accuracy, loss = measured(self._watched_logits(), self.watched_targets, self.activation)
         layers = self._saved()
         held_out = (self.held_out, apply(layers, self.watched)) if len(self.held_out) else None
         return Head(
@@ -163,7 +185,7 @@ class _Training:
     def _epoch(self, epoch: int) -> dict[str, float]:
         features = self.data.epoch_features(epoch) if self.data.epoch_features is not None else self.data.features
         steps = self.settings["steps_per_epoch"] or -(-len(self.rows) // int(self.settings["batch_size"]))
-        loss, right, count = 0.0, 0, 0
+        loss, right, count = 0.0, 0.0, 0
         batch = next(self.batches)
         x = self._inputs(features, batch)
         z: np.ndarray | None = self.network.begin(x)
@@ -172,11 +194,13 @@ class _Training:
             ahead = self._inputs(features, following) if following is not None else None
             if z is None:
                 raise ValueError("a step gave no first layer for the batch that follows. Received: z=None")
-            z, some_loss, some_right = self.network.step(x, z, self._targets(self.data.labels[batch]), ahead)
+            z, some_loss, some_right = self.network.step(x, z, self._targets(self.truth[batch]), ahead)
             loss, right, count = loss + some_loss, right + some_right, count + len(batch)
             if following is not None and ahead is not None:
                 batch, x = following, ahead
-        return {"accuracy": right / count, "loss": loss / count}
+        return (
+            {"loss": loss / count} if self.activation == "linear" else {"accuracy": right / count, "loss": loss / count}
+        )
 
     def _stream(self, random: np.random.Generator) -> Iterator[np.ndarray]:
         """Batches of rows, order after order; the last of each may be smaller, as a Keras generator gives them."""
@@ -197,6 +221,8 @@ class _Training:
         return values
 
     def _targets(self, labels: np.ndarray) -> np.ndarray:
+        if labels.ndim == 2:
+            return np.asarray((labels - self.centre) / self.spread, np.float32)
         if self.network.layers[-1].bias.size == 1:
             return np.asarray(labels[:, None], np.float32)
         targets: np.ndarray = np.eye(self.data.classes, dtype=np.float32)[labels]
@@ -211,12 +237,18 @@ class _Training:
         return [(layer.kernel.copy(), layer.bias.copy()) for layer in self.network.layers]
 
     def _saved(self) -> tuple[Layer, ...]:
-        """The layers of the classifier on raw features: the scaling folded into the first of them."""
-        first, *rest = saved_form(self.network.layers)
+        """The layers of the classifier on raw features: scalings folded into the first and, of numbers, the last."""
+        first, *rest = self._in_units(saved_form(self.network.layers))
         if self.mean is None or self.deviation is None:
             return first, *rest
         kernel = first.kernel / self.deviation[:, None]
         return Layer(kernel, first.bias - self.mean @ kernel, first.activation, first.dropout), *rest
+
+    def _in_units(self, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+        if self.activation != "linear":
+            return layers
+        *inner, last = layers
+        return (*inner, Layer(last.kernel * self.spread, last.bias * self.spread + self.centre, "linear", last.dropout))
 
     def _on_scaled(self, layers: Sequence[Layer]) -> Sequence[Layer]:
         """The reverse of `_saved`'s folding."""
@@ -316,7 +348,7 @@ def _sigmoid(settings: Mapping[str, Any], classes: int) -> bool:
     return classes == 2 and settings["output"] != "softmax"
 
 
-def _layers(settings: Mapping[str, Any], classes: int) -> list[dict[str, Any]]:
+def _layers(settings: Mapping[str, Any], classes: int, activation: str = "softmax") -> list[dict[str, Any]]:
     """`units`, `activation` and the `dropout` before it of each dense layer, the output included."""
     made: list[dict[str, Any]] = []
     keep = 1.0
@@ -328,8 +360,14 @@ def _layers(settings: Mapping[str, Any], classes: int) -> list[dict[str, Any]]:
             {"units": int(layer["dense"]), "activation": layer.get("activation", "relu"), "dropout": _rate(keep)}
         )
         keep = 1.0
-    units = 1 if _sigmoid(settings, classes) else classes
-    return [*made, {"units": units, "activation": "softmax", "dropout": _rate(keep)}]
+    if activation != "softmax" and settings["output"] != "auto":
+        raise RecipeError(
+            f"output: {settings['output']} of the dense head is for one class a picture; these pictures have"
+            f" {'labels' if activation == 'sigmoid' else 'numbers'}.\nWrite output: auto in head_options, or leave it"
+            " out."
+        )
+    units = 1 if activation == "softmax" and _sigmoid(settings, classes) else classes
+    return [*made, {"units": units, "activation": activation, "dropout": _rate(keep)}]
 
 
 def _rate(keep: float) -> float:

@@ -4,6 +4,9 @@ minimise  mean cross-entropy + strength / 2 · ‖W‖²  over standardised feat
 1989). The fits of all folds and the fit on everything are columns of one problem: a pass over the features, which
 is what costs, then serves them all. Strengths go from strong to weak, each starting from the last one's solution,
 until the out-of-fold loss has risen twice. The scaling is folded into the kernel at the end.
+
+For labels the cross-entropy is binary, summed over them, so that each is a logistic regression of its own; numbers are
+left to ridge regression (`_ridge.py`).
 """
 
 from __future__ import annotations
@@ -17,31 +20,45 @@ import numpy as np
 from headstart.errors import RecipeError
 from headstart.few import merged, scorable
 from headstart.halves import widened
-from headstart.heads import Head, HeadData, Layer, Watcher, check_options, log_loss, moments, softmax
+from headstart.heads import (
+    Head,
+    HeadData,
+    Layer,
+    Watcher,
+    _links,
+    _ridge,
+    check_options,
+    label_losses,
+    log_loss,
+    moments,
+)
 from headstart.heads._softmax import chooses as chooses
 from headstart.heads._softmax import notes as notes
 from headstart.heads._softmax import one_layer, sample
 from headstart.heads._softmax import untrained as untrained
 
 NAME = "linear"
-SUMMARY = "logistic regression on pooled features; seconds"
+SUMMARY = "logistic regression on pooled features (of numbers, ridge regression); seconds"
 BY_EPOCHS = False
+OUTPUTS = ("softmax", "sigmoid", "linear")
 
 STRENGTHS = tuple(float(s) for s in np.logspace(0, -5, 11))
+NUMBER_STRENGTHS = _ridge.STRENGTHS
+"""Those of ridge regression, which numbers are fitted with."""
 _CHUNK = 2048
 _KEEP_BYTES = 48 * 2**20  # features up to this size are held as float32, larger ones are widened chunk by chunk
 
 
-def shape(classes: int, options: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One softmax layer."""
+def shape(classes: int, options: Mapping[str, Any], *, activation: str = "softmax") -> list[dict[str, Any]]:
+    """One layer."""
     _strengths(options)
-    return one_layer(classes)
+    return one_layer(classes, activation)
 
 
-def _strengths(options: Mapping[str, Any]) -> tuple[float, ...]:
+def _strengths(options: Mapping[str, Any], usual: tuple[float, ...] = STRENGTHS) -> tuple[float, ...]:
     check_options(NAME, options, ["strength"])
     if "strength" not in options:
-        return STRENGTHS
+        return usual
     value = options["strength"]
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1e6:
         raise RecipeError(f"strength of the linear head must lie above 0 and not above 1000000; got {value!r}")
@@ -54,9 +71,14 @@ def fit(
     """Fit the head; `options` may name one `strength` in place of the search.
 
     Returns:
-        A head of one softmax layer with out-of-fold accuracy and loss.
+        A head of one layer with out-of-fold accuracy (of labels, the share of decisions that are right at 0.5; of
+        numbers, R²) and loss (of numbers, squared error as a share of the variance).
     """
     del progress, watcher  # for heads that are trained by epochs
+    if data.activation == "linear":
+        return _ridge.fit(data, _strengths(options or {}, NUMBER_STRENGTHS), NAME)
+    if data.activation == "sigmoid":
+        return _fit_labels(data, _strengths(options or {}))
     rows = sample(data)
     found = cross_validate(
         data.features if len(rows) == len(data.features) else data.features[rows], data.labels[rows],
@@ -71,6 +93,22 @@ def fit(
         found.out_of_fold if len(rows) == len(data.labels) else None, None, found.table,
         {"strength": found.strength, "solver": "L-BFGS-B"},
         held_out=(rows[known], found.out_of_fold[known]) if known.any() else None,
+    )  # fmt: skip
+
+
+def _fit_labels(data: HeadData, strengths: tuple[float, ...]) -> Head:
+    rows, targets = sample(data), data.matrix
+    found = cross_validate_labels(
+        data.features if len(rows) == len(data.features) else data.features[rows], targets[rows], data.folds[rows],
+        strengths=strengths,
+    )  # fmt: skip
+    problem = _Problem(data.features, targets, targets.shape[1], None, link=_links.Sigmoid())
+    weights, _ = problem.solve(found.strength, found.start, tolerance=1e-5)
+    best = next(row for row in found.table if row["strength"] == found.strength)
+    return Head(
+        NAME, (problem.layer(weights),), best["accuracy"], best["loss"],
+        found.out_of_fold if len(rows) == len(targets) else None, None, found.table,
+        {"strength": found.strength, "solver": "L-BFGS-B"}, held_out=(rows, found.out_of_fold),
     )  # fmt: skip
 
 
@@ -121,11 +159,41 @@ def cross_validate(
     return CrossValidation(best[0], tuple(table), best[1], best[2])
 
 
+def cross_validate_labels(
+    features: np.ndarray, targets: np.ndarray, folds: np.ndarray, *, strengths: tuple[float, ...] = STRENGTHS
+) -> CrossValidation:
+    """The same for labels, each there or not: one strength for all of them, that of least out-of-fold loss.
+
+    Args:
+        targets: 0 or 1, shape (pictures, labels).
+    """
+    problem = _Problem(features, targets, targets.shape[1], merged(folds), link=_links.Sigmoid())
+    table: list[dict[str, float]] = []
+    best, least, start, worse = None, np.inf, None, 0
+    for strength in strengths:
+        start, logits = problem.solve(strength, start, tolerance=1e-3)
+        probabilities = problem.out_of_fold(logits)
+        loss = float(label_losses(probabilities, targets).mean())
+        accuracy = float(((probabilities > 0.5) == (targets > 0.5)).mean())
+        table.append({"strength": strength, "accuracy": accuracy, "loss": loss})
+        worse = worse + 1 if loss >= least else 0
+        if loss < least:
+            least, best = loss, (strength, probabilities, start[:, -1:])
+        if worse == 2:
+            break
+    if best is None:
+        raise ValueError(f"the features or the labels hold numbers that cannot be fitted. Received: losses={table}")
+    return CrossValidation(best[0], tuple(table), best[1], best[2])
+
+
 class _Problem:
     """Several logistic regressions on one set of features: one for each fold's complement, the last on all rows."""
 
-    def __init__(self, features: np.ndarray, labels: np.ndarray, classes: int, folds: np.ndarray | None) -> None:
-        self.labels, self.classes = labels, classes
+    def __init__(
+        self, features: np.ndarray, labels: np.ndarray, classes: int, folds: np.ndarray | None, *,
+        link: _links.Link | None = None,
+    ) -> None:  # fmt: skip
+        self.classes, self.link = classes, link or _links.Softmax()
         self.count, self.dimensions = features.shape
         self.folds = folds
         held_out = np.unique(folds) if folds is not None else np.zeros(0, int)
@@ -140,8 +208,9 @@ class _Problem:
         self.mean, self.deviation = moments(self.features)
         if self.kept:
             self.features = self._standardised(self.features)
-        self.targets = np.zeros((self.count, classes), np.float32)
-        self.targets[np.arange(self.count), labels] = 1
+        self.targets = labels.astype(np.float32) if labels.ndim == 2 else np.zeros((self.count, classes), np.float32)
+        if labels.ndim == 1:
+            self.targets[np.arange(self.count), labels] = 1
 
     def _standardised(self, block: np.ndarray) -> np.ndarray:
         result: np.ndarray = (widened(block) - self.mean) / self.deviation
@@ -169,13 +238,8 @@ class _Problem:
                 part = (block @ weights[:-1].reshape(self.dimensions, -1)).reshape(-1, self.fits, self.classes)
                 part += weights[-1]
                 logits[rows] = part
-                part = part - part.max(axis=2, keepdims=True)
-                exponentials = np.exp(part)
-                sums = exponentials.sum(axis=2, keepdims=True)
-                targets = self.targets[rows][:, None, :]
-                used = self.used[rows]
-                value += float(((np.log(sums[..., 0]) - (part * targets).sum(axis=2)) * used).sum())
-                residual = (exponentials / sums - targets) * used[:, :, None]
+                loss, residual = self.link.loss(part, self.targets[rows], self.used[rows])
+                value += loss
                 gradient[:-1] += (block.T @ residual.reshape(len(block), -1)).reshape(-1, self.fits, self.classes)
                 gradient[-1] += residual.sum(axis=0)
             value += 0.5 * strength * float((weights[:-1] ** 2).sum())
@@ -193,12 +257,12 @@ class _Problem:
     def out_of_fold(self, logits: np.ndarray) -> np.ndarray:
         """Each row's probabilities from the fit that did not see it."""
         if self.folds is None or not len(self.held_out):
-            return softmax(logits[:, -1])
+            return self.link.answers(logits[:, -1])
         column = np.searchsorted(self.held_out, self.folds)
-        return softmax(logits[np.arange(self.count), column])
+        return self.link.answers(logits[np.arange(self.count), column])
 
     def layer(self, weights: np.ndarray) -> Layer:
         """The fit on all rows as a layer on raw features: the scaling folded in."""
         kernel = weights[:-1, -1] / self.deviation[:, None]
         bias = weights[-1, -1] - self.mean @ kernel
-        return Layer(kernel.astype(np.float32), bias.astype(np.float32), "softmax")
+        return Layer(kernel.astype(np.float32), bias.astype(np.float32), self.link.NAME)

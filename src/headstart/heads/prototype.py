@@ -31,6 +31,7 @@ from headstart.heads._softmax import untrained as untrained
 NAME = "prototype"
 SUMMARY = "nearest class mean under a shrunk covariance; for 1 to 20 pictures a class"
 BY_EPOCHS = False
+OUTPUTS = ("softmax",)  # what lies nearest is one of them
 
 SHRINKAGES = (0.02, 0.1, 0.3, 0.6, 0.9, 1.0)
 TEMPERATURES = tuple(float(t) for t in np.logspace(-5, 1, 61))
@@ -39,10 +40,10 @@ _PSEUDO = 20  # pictures that the spread of all features together counts for, wh
 _FAR = 1e30  # the distance to a class that has no other picture
 
 
-def shape(classes: int, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+def shape(classes: int, options: Mapping[str, Any], *, activation: str = "softmax") -> list[dict[str, Any]]:
     """One softmax layer."""
     _shrinkages(options)
-    return one_layer(classes)
+    return one_layer(classes, activation)
 
 
 def _shrinkages(options: Mapping[str, Any]) -> tuple[float, ...]:
