@@ -34,14 +34,14 @@ class Journal:
 
     Args:
         book: None for no loggers.
-        phase: `head` or `tuning`.
+        phase: `head` or `tuning`; may be changed.
     """
 
-    def __init__(self, book: str | None, phase: str) -> None:
+    def __init__(self, book: str | None, phase: str = "") -> None:
         self.phase = phase
         self._book = Path(book) if book is not None else None
         self._runs: dict[str, Run] = {}
-        self._known: dict[str, set[int]] = {}
+        self._known: dict[tuple[str, str], set[int]] = {}
         facts = read(self._book) if self._book is not None else {"loggers": {}}
         for name, each in facts["loggers"].items():
             if not each["failed"]:
@@ -71,12 +71,13 @@ class Journal:
         self._note(name, run=run.id)
 
     def _tell(self, name: str, run: Run, epochs: Sequence[Mapping[str, float]]) -> None:
-        if name not in self._known:
-            self._known[name] = run.known(self.phase)
+        at = (name, self.phase)
+        if at not in self._known:
+            self._known[at] = run.known(self.phase)
         for number, logs in enumerate(epochs):
-            if number not in self._known[name]:
+            if number not in self._known[at]:
                 run.epoch(self.phase, number, logs)
-                self._known[name].add(number)
+                self._known[at].add(number)
 
     def _safely(self, name: str, action: Callable[..., None], *values: Any) -> None:
         """A logger may meet anything: no server, a full disk, a package of another version. None of it ends a run."""
@@ -127,6 +128,8 @@ def finish(book: str, outcome: dict[str, Any], histories: dict[str, list[dict[st
         outcome: the fields of an `Outcome`.
         histories: the epochs of each phase.
     """
+    journal = Journal(book)
     for phase, epochs in histories.items():
-        Journal(book, phase).tell(epochs)
-    Journal(book, "").finish(Outcome(**outcome))
+        journal.phase = phase
+        journal.tell(epochs)
+    journal.finish(Outcome(**outcome))

@@ -82,7 +82,9 @@ class Logbook:
                 )
         except (HeadstartError, OSError) as error:
             notice(self._progress, f"what the run came to could not be logged: {str(error).splitlines()[0]}")
-        Path(self.path).unlink(missing_ok=True)
+            return
+        if not any(each["failed"] for each in journal.read(Path(self.path))["loggers"].values()):
+            Path(self.path).unlink(missing_ok=True)  # else the same command goes on in the same run
 
 
 def epochs_of(history: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:

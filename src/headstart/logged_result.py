@@ -32,11 +32,15 @@ def outcome(result: TrainResult) -> Outcome:
             if each is not None:
                 figures.update(_rate(kind, each.accuracy, where="judging"))
         figures["tuned"] = float(tuning.kept)
+    tried: dict[str, str] = {}
+    if tuning is not None and tuning.settings is not None:
+        how = {"how": tuning.how, "above": tuning.boundary or "", "blocks": tuning.blocks}
+        tried = parameters({"tuning": {**how, **tuning.settings.as_dict()}})
     words = [result.verdict, tuning.words if tuning is not None else ""]
     files = [str(path.absolute()) for path in (result.model, result.report) if path is not None]
     return Outcome(
         figures={name: float(value) for name, value in figures.items() if math.isfinite(value)},
-        parameters=parameters(result.recipe.as_dict()), words=" ".join(word for word in words if word),
+        parameters={**parameters(result.recipe.as_dict()), **tried}, words=" ".join(word for word in words if word),
         details=_plain(result.as_dict()), files=files,
     )  # fmt: skip
 

@@ -484,7 +484,7 @@ class _Training:
 
         journal = Journal(book, "tuning")
         if book is not None:
-            self.graph.model.optimizer = keras.optimizers.Adam(self.settings.learning_rate)
+            self.graph.model.optimizer = keras.optimizers.Adam(self.settings.learning_rate, name="adam")
             journal.begin(self.graph.model, epochs=epochs)
             journal.tell(self._epochs(history, epochs * self._steps_an_epoch))
         return journal

@@ -67,7 +67,7 @@ seed_option = click.option("--seed", type=int, help="Decides splits, folds and i
 
 log_option = click.option(
     "--log", metavar="NAME[=PLACE]", multiple=True,
-    help="Write the run down for tensorboard[=FOLDER] or mlflow[=URI].",
+    help="Log the run: tensorboard[=FOLDER], logs/ beside the model by default, or mlflow[=URI].  May be given twice.",
 )  # fmt: skip
 strict_option = click.option(
     "--strict", is_flag=True, help="End with status 2 where anything at all is found in the pictures."

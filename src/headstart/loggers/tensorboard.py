@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class Run:
         self.id, self.folder = run, Path(place) / run
         self.folder.mkdir(parents=True, exist_ok=True)
         self._callbacks: dict[str, Any] = {}
+        self._writers: dict[Path, Any] = {}
 
     def known(self, phase: str) -> set[int]:
         from tensorboard.backend.event_processing.event_accumulator import TENSORS, EventAccumulator
@@ -76,8 +77,10 @@ class Run:
             for part, prefix in (("train", ""), ("validation", "val_")):
                 mine = {name: value for name, value in logs.items() if name.startswith("val_") == bool(prefix)}
                 values = {f"epoch_{name.removeprefix(prefix)}": value for name, value in mine.items()}
-                _write(self.folder / phase / part, values, step=number)
+                self._write(self.folder / phase / part, values, step=number)
             return
+        if "learning_rate" in logs:
+            callback.model.optimizer.learning_rate = logs["learning_rate"]  # the callback looks there
         callback.on_epoch_begin(number, {})
         callback.on_epoch_end(number, dict(logs))
         for writer in callback._writers.values():  # else it takes up to two minutes until anybody sees the epoch
@@ -98,18 +101,20 @@ class Run:
         texts = [text_pb(name, text) for name, text in known.items()]
         details = text_pb("result", f"```json\n{json.dumps(outcome.details, ensure_ascii=False, indent=1)}\n```")
         recipe = hparams.hparams_pb(dict(outcome.parameters), trial_id=self.id)
-        _write(self.folder, outcome.figures, step=0, others=[*texts, details, recipe])
+        self._write(self.folder, outcome.figures, step=0, others=[*texts, details, recipe])
+        for writer in self._writers.values():
+            writer.close()
 
+    def _write(self, folder: Path, figures: Mapping[str, float], *, step: int, others: Sequence[Any] = ()) -> None:
+        """Scalars and other summaries, without Keras."""
+        from tensorboard.compat.proto import event_pb2
+        from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-def _write(folder: Path, figures: Mapping[str, float], *, step: int, others: Any = ()) -> None:
-    """Scalars and other summaries as one event file more."""
-    from tensorboard.compat.proto import event_pb2
-    from tensorboard.plugins.scalar.summary_v2 import scalar_pb
-    from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-    if not figures and not others:
-        return
-    writer = EventFileWriter(str(folder))
-    for summary in (*(scalar_pb(name, value) for name, value in figures.items()), *others):
-        writer.add_event(event_pb2.Event(wall_time=time.time(), step=step, summary=summary))
-    writer.close()
+        if not figures and not others:
+            return
+        if folder not in self._writers:
+            self._writers[folder] = EventFileWriter(str(folder))
+        for summary in (*(scalar_pb(name, value) for name, value in figures.items()), *others):
+            self._writers[folder].add_event(event_pb2.Event(wall_time=time.time(), step=step, summary=summary))
+        self._writers[folder].flush()
