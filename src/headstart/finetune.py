@@ -313,14 +313,17 @@ class _Run:
             self.fit_rows = _spread(self.fit_rows, MOST_TUNED, recipe.seed)
             self.judge = _spread(self.judge, MOST_JUDGED, recipe.seed)
         self._heads: dict[tuple[Output, ...], Head] = {}
+        self._tried: tuple[Trial, ...] = ()
+        self._kind = "batch"
         self._parts = 1  # that a batch is divided into, since a worker ran out of memory
 
     def go(self, worker: LazyWorker) -> tuple[Tuning, Tuned | None]:
         head = self._head(self.frozen.outputs)
         answers = apply(head.layers, self.frozen.features.matrix(self.judge, self.frozen.outputs))
         before = self._scored(answers)
-        trials: tuple[Trial, ...] = ()
+        self._kind = worker.call("tuning:normalisation", spec=self.frozen.spec.for_worker())
         chosen = self._asked(worker)
+        trials = self._tried
         if chosen is None:
             trials = self._trials(worker)
             best = _chosen(trials)
@@ -372,15 +375,19 @@ class _Run:
         wanted = self.options.get("batch_norm", AUTO)
         if wanted != AUTO:
             return boundary, blocks, outputs, str(wanted)
-        trials = [self._trial(worker, outputs, boundary, blocks, mode) for mode in (FROZEN, ADAPT)]
-        return boundary, blocks, outputs, min(trials, key=lambda trial: trial.loss).batch_norm
+        if self._kind != "batch":
+            return boundary, blocks, outputs, FROZEN
+        self._tried = tuple(self._trial(worker, outputs, boundary, blocks, mode) for mode in (FROZEN, ADAPT))
+        return boundary, blocks, outputs, min(self._tried, key=lambda trial: trial.loss).batch_norm
 
     def _trials(self, worker: LazyWorker) -> tuple[Trial, ...]:
         """Short trainings: as suits pictures near those of the source and as suits far ones, then the better of the two
         from a higher boundary, which costs less."""
         wanted, near_by, far = str(self.options.get("batch_norm", AUTO)), self.frozen.outputs, self.frozen.far
         tried = [(near_by, FROZEN), (far or near_by, ADAPT)]
-        tried = tried if wanted == AUTO else [(near_by, wanted), *([(far, wanted)] if far else [])]
+        if wanted != AUTO or self._kind != "batch":
+            only = wanted if wanted != AUTO else FROZEN
+            tried = [(near_by, only), *([(far, only)] if far else [])]
         done: list[Trial] = []
         for outputs, mode in tried:
             if not done or self._may_try():
@@ -431,7 +438,9 @@ class _Run:
         counts: list[int] = []
         if self.dataset.task == "classes":
             counts = np.bincount(self.labels[self.fit_rows], minlength=len(self.dataset.classes)).tolist()
-        return tuning_rules.settings_for(pictures, counts, batch_norm=batch_norm, given=self.options)
+        return tuning_rules.settings_for(
+            pictures, counts, batch_norm=batch_norm, normalisation=self._kind, given=self.options
+        )
 
     def _losses(self, answers: np.ndarray) -> np.ndarray:
         """Of each judging picture."""

@@ -51,6 +51,12 @@ def boundaries(spec: dict[str, Any], cuts: list[str], most: int) -> list[dict[st
     return [{"layer": name, "shape": shape, "kept": int(np.prod(shape)) <= most} for name, shape in shapes]
 
 
+def normalisation(spec: dict[str, Any]) -> str:
+    """What keeps the scale of a source's layers: `batch`, `layer` or `none`; rates hang on it."""
+    kinds = {type(layer).__name__ for layer in built(spec).layers}
+    return "batch" if "BatchNormalization" in kinds else "layer" if "LayerNormalization" in kinds else "none"
+
+
 def tune(
     folder: str, spec: dict[str, Any], outputs: list[list[str]], *, boundary: str | None, head: dict[str, Any],
     settings: dict[str, Any], seed: int, augment: dict[str, Any] | None, target: str | None = None,

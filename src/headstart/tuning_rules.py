@@ -139,14 +139,16 @@ def check_how(how: str) -> None:
 
 
 def settings_for(
-    pictures: int, counts: Sequence[int], *, batch_norm: str = FROZEN, given: Mapping[str, Any] | None = None
-) -> Settings:
+    pictures: int, counts: Sequence[int], *, batch_norm: str = FROZEN, normalisation: str = "batch",
+    given: Mapping[str, Any] | None = None,
+) -> Settings:  # fmt: skip
     """What suits a data set, with what is given by hand put over it.
 
     Args:
         pictures: that are trained on.
         counts: pictures of each class; empty where there are no classes.
         batch_norm: `frozen`, `adapt` or `batch`, where `given` leaves that open.
+        normalisation: what keeps the scale of the source's layers: `batch`, `layer` or `none`.
 
     Raises:
         RecipeError: an option is unknown or out of range.
@@ -165,12 +167,19 @@ def settings_for(
     largest, smallest = max(counts, default=1), max(1, min(counts, default=1))
     settings = {
         "batch_size": batch, "epochs": epochs, "batch_norm": batch_norm, "momentum": momentum_for(steps * epochs),
-        "learning_rate": 3e-4 if norm == FROZEN else 1e-3, "layer_decay": 0.9 if norm == FROZEN else 1.0,
+        "learning_rate": _rate_for(norm, normalisation), "layer_decay": 0.9 if norm == FROZEN else 1.0,
         "balanced": largest >= 5 * smallest, "label_smoothing": 0.1 if len(counts) > 1 else 0.0,
         # MixUp from 20,000 pictures on, with alpha 0.1: BiT-HyperRule.
         "mixup": 0.1 if pictures >= 20_000 and len(counts) > 1 and not told.get("cutmix") else 0.0,
     }  # fmt: skip
     return Settings(**{**settings, **told})
+
+
+def _rate_for(batch_norm: str, normalisation: str) -> float:
+    """Adam's rate: what BatchNormalization forgives, other networks do not."""
+    if normalisation != "batch":
+        return 1e-4 if normalisation == "layer" else 3e-5
+    return 3e-4 if batch_norm == FROZEN else 1e-3
 
 
 def momentum_for(steps: int) -> float:
