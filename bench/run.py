@@ -144,8 +144,8 @@ def memory(shared, _rounds, work):
 
 def accuracy(shared, _rounds, work):
     """Everything automatic, with the embedded default source."""
-    runs = {name: ["train", shared / "data" / name] for name in ("cats_vs_dogs", "trashnet6")}
-    runs["textile (headstart demo)"] = ["demo"]
+    runs = {name: ["train", shared / "data" / name, "--fine-tune", "off"] for name in ("cats_vs_dogs", "trashnet6")}
+    runs["textile (headstart demo --quick)"] = ["demo", "--quick"]
     rows = []
     for name, arguments in runs.items():
         command = [HEADSTART, *arguments, "-o", work / "model.keras", "--json"]

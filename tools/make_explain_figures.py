@@ -217,7 +217,7 @@ def classes(bench: Bench) -> dict[str, Any]:
 
 def demo() -> dict[str, Any]:
     """What `headstart.train` says of the whole set, all choices left to it."""
-    result = hs.train(pictures.find("textile").open())
+    result = hs.train(pictures.find("textile").open(), fine_tune="off")
     rate = result.accuracy
     return {
         "cut": result.recipe.cut, "pooling": result.recipe.pooling, "before": _round(result.before.accuracy.value),
