@@ -123,12 +123,12 @@ class Tuning:
 
     @property
     def what(self) -> str:
-        """What was tuned, in words."""
+        """What was tuned, as a sentence."""
         if self.boundary is None:
-            return "the whole network"
-        return (
-            f"the {self.blocks} blocks above {self.boundary}" if self.blocks > 1 else f"what lies above {self.boundary}"
-        )
+            return "The whole network was tuned."
+        if self.blocks == 1:
+            return f"What lies above {self.boundary} was tuned."
+        return f"The {self.blocks} blocks above {self.boundary} were tuned."
 
     @property
     def decided(self) -> dict[str, Any]:
@@ -152,7 +152,7 @@ class Tuning:
             before, after = self.losses or (math.nan, math.nan)
             loss = f"a loss of {before:.3f}, tuned {after:.3f}"
             said = f"On {self.judged:,} pictures that judge, the frozen network has {loss}."
-        return f"Tuned was {self.what}. {said} {taken}: {self.why}."
+        return f"{self.what} {said} {taken}: {self.why}."
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

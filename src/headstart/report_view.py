@@ -271,7 +271,7 @@ def view(report: Report) -> dict[str, Any]:
         "guess": guessing(report), "ranked": ranked, "choice_rows": list(zip(drawn, places, strict=True)),
         "choice_axis": axis, "runs": runs_of(report), "curves": curves(report), "readings": readings(report),
         "strengths": strength_curves(report), **report_head_start.view(report.head_start, report.learning_curve),
-        **report_tuning.view(report.tuning, report.frozen, report.tuned),
+        **report_tuning.view(report.tuning, report.frozen, report.tuned, report.head_start),
         "reliable": reliable(report), "pairs": confused(report),
         "classes": classes, "worst": worst, "wrong": max(wrong(report), len(worst)),
         "groups": grouped(report), "slices": slices(report.seconds) if report.seconds else [], "code": code,
