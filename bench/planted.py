@@ -159,7 +159,8 @@ def measure(photos, work, *, seed=0, pictures=None, source="auto", train=True):
     findings, _ = found([*headstart, "check", folder, "--source", source, "--json"], cache)
     rows += _told("check", judge(findings, planted))
     if train:
-        command = [*headstart, "train", folder, "-o", work / "planted.keras", "--no-report", "--fine-tune", "off", "--json"]
+        options = ["--no-report", "--fine-tune", "off", "--json"]
+        command = [*headstart, "train", folder, "-o", work / "planted.keras", *options]
         findings, _ = found([*command, *(["--source", source] if source not in ("auto", "none") else [])], cache)
         rows += _told("train", judge(findings, planted, rows=lambda file: file.startswith("train/")))
     findings, told = found([*headstart, "check", photos, "--source", source, "--json"], cache)
