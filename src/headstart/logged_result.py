@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from headstart.evaluate import Rate
 from headstart.loggers import Outcome
 from headstart.result import TrainResult
 
@@ -16,26 +15,24 @@ def outcome(result: TrainResult) -> Outcome:
     """What a run came to.
 
     Figures are named by the pictures that they are of: `test/accuracy`, `test/accuracy_low`, `test/accuracy_high`,
-    `test/n`, `test/loss`; `test/frozen_accuracy` where a tuned network is returned; `judging/frozen_accuracy` and
-    `judging/tuned_accuracy` where one was tried, on the pictures that decided; `seconds/total` and the like.
+    `test/n`, `test/loss` (of labels and numbers the figures that they have in place of an accuracy);
+    `test/frozen_accuracy` where a tuned network is returned; `judging/frozen_accuracy` and `judging/tuned_accuracy`
+    where one was tried, on the pictures that decided; `seconds/total` and the like.
     """
-    figures = {
-        **{name: value for each in (result.evaluation, *result.others) for name, value in _rate("", each.accuracy)},
-        **{f"{each.accuracy.split}/loss": each.loss for each in (result.evaluation, *result.others)},
-        **{f"seconds/{name}": value for name, value in result.seconds.items()},
-    }
+    figures = {f"seconds/{name}": value for name, value in result.seconds.items()}
+    for each in (result.evaluation, *result.others):
+        figures.update(_measured(each, each.split))
     if result.frozen_evaluation is not None:
-        figures.update(_rate("frozen_", result.frozen_evaluation.accuracy))
-    tuning = result.tuning
+        figures.update(_measured(result.frozen_evaluation, result.frozen_evaluation.split, "frozen_"))
+    tuning, tried = result.tuning, {}
     if tuning is not None:
+        figures["tuned"] = float(tuning.kept)
         for kind, each in (("frozen_", tuning.frozen), ("tuned_", tuning.tuned)):
             if each is not None:
-                figures.update(_rate(kind, each.accuracy, where="judging"))
-        figures["tuned"] = float(tuning.kept)
-    tried: dict[str, str] = {}
-    if tuning is not None and tuning.settings is not None:
-        how = {"how": tuning.how, "above": tuning.boundary or "", "blocks": tuning.blocks}
-        tried = parameters({"tuning": {**how, **tuning.settings.as_dict()}})
+                figures.update(_measured(each, "judging", kind))
+        if tuning.settings is not None:
+            how = {"how": tuning.how, "above": tuning.boundary or "", "blocks": tuning.blocks}
+            tried = parameters({"tuning": {**how, **tuning.settings.as_dict()}})
     words = [result.verdict, tuning.words if tuning is not None else ""]
     files = [str(path.absolute()) for path in (result.model, result.report) if path is not None]
     return Outcome(
@@ -66,12 +63,27 @@ def parameters(values: Mapping[str, Any], before: str = "") -> dict[str, str]:
     return found
 
 
-def _rate(kind: str, rate: Rate, where: str | None = None) -> Iterator[tuple[str, float]]:
-    where = where or rate.split
-    yield f"{where}/{kind}accuracy", rate.value
-    yield f"{where}/{kind}accuracy_low", rate.low
-    yield f"{where}/{kind}accuracy_high", rate.high
-    yield f"{where}/n", float(rate.n)
+def _measured(evaluation: Any, where: str, kind: str = "") -> dict[str, float]:
+    """The figures of some pictures, whatever the task."""
+    told = evaluation.as_dict()
+    metrics = told.get("metrics") or {"accuracy": told["accuracy"]}
+    named = {f"{kind}{name}": value for name, value in {**metrics, "loss": evaluation.loss}.items()}
+    return {f"{where}/{name}": value for name, value in [*_numbers(named), ("n", float(evaluation.headline.n))]}
+
+
+def _numbers(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, float]]:
+    """
+    >>> dict(_numbers({"mae": {"value": 2.0, "low": 1.0, "high": None}, "guessing": {"mae": {"value": 4}}}))
+    {'mae': 2.0, 'mae_low': 1.0, 'guessing.mae': 4.0}
+    """
+    for name, value in values.items():
+        if isinstance(value, Mapping) and "value" in value:
+            ends = {"": value["value"], "_low": value.get("low"), "_high": value.get("high")}
+            yield from _numbers({f"{name}{end}": number for end, number in ends.items()}, before)
+        elif isinstance(value, Mapping):
+            yield from _numbers(value, f"{before}{name}.")
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield f"{before}{name}", float(value)
 
 
 def _plain(value: Any) -> Any:
