@@ -46,7 +46,7 @@ def _rows(count, made):
     fitted, measured = first["images"]["train"], first["accuracy"]["n"]
     rows = [(
         f"{count} a class, frozen", _mean(base),
-        f"seeds differ in what is drawn; seed 0: {fitted} train, {measured:,} measure; 95 % t intervals",
+        f"seeds differ in what is drawn; of the first {fitted} train, {measured:,} measure; 95 % t intervals",
     )]  # fmt: skip
     words = {
         "auto": "automatic − frozen", "full": "the whole network, guarded − frozen",

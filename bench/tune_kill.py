@@ -2,7 +2,8 @@
 
 Each kill has a cache of its own. SIGKILL goes to the whole process group of the command; the process that trains has a
 session of its own, so it is left behind and has to notice. The same command follows at once. What is compared is every
-array of the weights in the `.keras` file, bit by bit, with those of a run that nobody disturbed.
+array of the weights, bit by bit, with those of a run that nobody disturbed: of the `.keras` file, and, since that holds
+the frozen network where the tuned one was not better, of the tuned network and its head in the cache.
 """
 
 import hashlib
@@ -17,7 +18,8 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections import Counter
+
+import numpy as np
 
 from processes import spread
 from tune_pictures import some
@@ -46,10 +48,11 @@ def measure(shared, _rounds, work, *, given):
         ]
         same = sum(each["same"] for each in done)
         plain = "the same weights" if whole[1][0] == reference else "OTHER weights"
+        kept = "tuned and kept" if whole[0][2]["fine_tuned"] else "tuned, the frozen one is in the file"
         rows.append((
             f"BatchNormalization {way}: bitwise the weights of an undisturbed run", f"{same} of {len(done)}",
             f"wanted all; undisturbed {spread([each[1] for each in whole], '.1f')} s, and a second one, in a cache of"
-            f" its own, has {plain}; {len(reference)} arrays",
+            f" its own, has {plain}; {len(reference)} arrays of the file and of the tuned network; {kept}",
         ))  # fmt: skip
         for stage in dict.fromkeys(each["stage"] for each in sorted(done, key=lambda each: each["at"])):
             there = [each for each in done if each["stage"] == stage]
@@ -89,7 +92,13 @@ def _whole(command, folder):
             errors.seek(0)
             sys.exit(f"{' '.join(command)} ended with {process.returncode}:\n{errors.read()[-2000:]}")
     seconds = time.perf_counter() - start
-    found = weights_of(folder / "model.keras")
+    found = {("model", *key): digest for key, digest in weights_of(folder / "model.keras").items()}
+    for done in sorted((folder / "cache" / "tuning").glob("*/done.json")):
+        found.update({("tuned", *key): value for key, value in weights_of(done.with_name("tuned.keras")).items()})
+        with np.load(done.with_name("tuned_head.npz"), allow_pickle=False) as head:
+            found.update({("head", name): head[name].tobytes() for name in head.files})
+    if not any(key[0] == "tuned" for key in found):
+        sys.exit(f"nothing was tuned, so nothing can be compared: {json.loads(out)['fine_tuning']['words']}")
     shutil.rmtree(folder)
     return found, seconds, json.loads(out)
 
@@ -115,10 +124,11 @@ def _killed(command, folder, after, reference):
     weights, seconds, told = _whole(command, folder)
     same = weights == reference
     resumed = told["fine_tuning"]["resumed"]
-    how = f"went on from step {resumed}" if resumed else "began anew"
+    how = f"went on from step {resumed}" if resumed else "trained from the start"
+    how = "took the training that was done" if stage.startswith("after") else how
     if not same:
-        apart = sum(weights.get(name) != digest for name, digest in reference.items())
-        how += f", {apart} of {len(reference)} arrays DIFFER"
+        apart = [key for key, digest in reference.items() if weights.get(key) != digest]
+        how += f", {len(apart)} of {len(reference)} arrays DIFFER"
     print(f"killed {stage} at {after:.1f} s, {how}; again {seconds:.1f} s", file=sys.stderr)
     return {"stage": stage, "same": same, "at": after, "how": how}
 
@@ -139,7 +149,7 @@ def _stage(folder):
 
 
 def weights_of(model):
-    """A digest of each array of a classifier file's weights, with its shape and type, by name."""
+    """A digest of each array of a `.keras` file's weights, with its shape and type, by name."""
     import h5py
 
     found = {}
@@ -148,10 +158,10 @@ def weights_of(model):
         if isinstance(item, h5py.Dataset):
             array = item[...]
             text = f"{array.dtype} {array.shape} ".encode() + array.tobytes()
-            found[name] = hashlib.sha256(text).hexdigest()
+            found[name,] = hashlib.sha256(text).hexdigest()
 
     with zipfile.ZipFile(model) as archive, h5py.File(io.BytesIO(archive.read("model.weights.h5")), "r") as store:
         store.visititems(visit)
-    if not found or max(Counter(found.values()).values()) == len(found):
+    if not found:
         sys.exit(f"{model} holds no weights that could be compared")
     return found
