@@ -62,7 +62,7 @@ def test_an_unknown_field_is_refused_with_its_near_match():
         ({"image_size": [160]}, r"image_size must be \(height, width\); got \(160,\)"),
         ({"image_size": ["a", 160]}, "image_size must lie between 16 and 2048; got 'a'"),
         ({"augment": "flips"}, "augment 'flips' is not known; .* Did you mean flip"),
-        ({"fine_tune": "full"}, "fine_tune 'full' is not known; this version knows off"),
+        ({"fine_tune": "blocks=0"}, "blocks=N with N from 1 on, or the layer .* got 'blocks=0'"),
         ({"source": 3}, "source must be text; got 3"),
         ({"head": None}, "head must be text; got None"),
         ({"head_options": [1]}, r"head_options must be a mapping; got \[1\]"),
