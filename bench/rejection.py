@@ -223,9 +223,7 @@ def main(shared, *sources):
     for source in sources or ("efficientnet_lite0", "mobilenetv2"):
         recipe = Recipe(source=source, fine_tune="off")
         if source == "mobilenetv2":
-            recipe = Recipe(
-                source=source, weights=str(shared / MOBILENET), image_size=(160, 160), fine_tune="off"
-            )
+            recipe = Recipe(source=source, weights=str(shared / MOBILENET), image_size=(160, 160), fine_tune="off")
         results = {}
         for own, other in PAIRS:
             results[own] = train(sets[own], recipe)

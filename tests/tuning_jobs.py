@@ -10,7 +10,7 @@ import os
 import random
 import signal
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
 from unittest import mock
@@ -242,7 +242,7 @@ def loss_of(given):
             "spread": training.material.spread, "metric": training.metric}  # fmt: skip
 
 
-def starting(folder, head, boundary, outputs):
+def starting(head, boundary, outputs, real=False):
     """Answers of a tuned graph before the first step, and those of the same network as Keras runs it."""
     import keras
 
@@ -250,16 +250,19 @@ def starting(folder, head, boundary, outputs):
 
     spec, draws = SPEC, np.random.default_rng(0)
     pixels = draws.integers(0, 256, (12, 32, 32, 3)).astype(np.uint8)
-    with mock.patch.object(tuned_graph, "built", _scrambled(tuned_graph.built)):
+    with nullcontext() if real else _tiny(), mock.patch.object(tuned_graph, "built", _scrambled(tuned_graph.built)):
         source = tuned_graph.built(spec)
         graph = TunedGraph(spec, outputs, boundary=boundary, head=head["shape"], batch_norm="frozen", seed=1)
-    values, dense = on_top(side_by_side(source, outputs), head["shape"])
-    plain = keras.Model(source.inputs, values)
+    features = side_by_side(source, outputs)
+    values, dense = on_top(features, head["shape"])
+    plain, x = keras.Model(source.inputs, values), pixels.astype(np.float32)
+    seen = np.asarray(keras.Model(source.inputs, features)(x, training=False))
     numbers = [[draws.standard_normal(v.shape).astype(np.float32) for v in layer.weights] for layer in dense]
-    for layer, (kernel, bias) in zip(dense, numbers, strict=True):
-        layer.set_weights([kernel * 0.02, bias])
-    graph.set_head([(kernel * 0.02, bias) for kernel, bias in numbers])
-    x = pixels.astype(np.float32)
+    numbers[0][0] /= (seen.std(axis=0)[:, None] + 0.01 * seen.std()) * seen.shape[1] ** 0.5
+    numbers[0][1] -= seen.mean(axis=0) @ numbers[0][0]
+    for layer, given in zip(dense, numbers, strict=True):
+        layer.set_weights(given)
+    graph.set_head(numbers)
     if boundary is not None:
         x = np.asarray(keras.Model(source.inputs, source.get_layer(boundary).output)(x, training=False))
     found = keras.activations.softmax(graph.logits(x, training=False))
@@ -377,8 +380,8 @@ def _tiny():
         from keras import layers
 
         x = start = keras.Input((32, 32, 3))
-        x = layers.ReLU(name="conv_pw_1_relu")(layers.Conv2D(8, 4, strides=4)(x))
-        x = layers.ReLU(name=BOUNDARY)(layers.Conv2D(32, 1)(x))
+        x = layers.ReLU(name="conv_pw_1_relu")(layers.Conv2D(8, 4, strides=4, name="conv1")(x))
+        x = layers.ReLU(name=BOUNDARY)(layers.Conv2D(32, 1, name="conv2")(x))
         for block, strides in ((4, 2), (5, 1)):
             x = layers.DepthwiseConv2D(3, strides=strides, padding="same", use_bias=False, name=f"conv_dw_{block}")(x)
             x = layers.ReLU()(layers.BatchNormalization(name=f"conv_dw_{block}_bn")(x))
