@@ -62,7 +62,6 @@ def test_an_unknown_field_is_refused_with_its_near_match():
         ({"image_size": [160]}, r"image_size must be \(height, width\); got \(160,\)"),
         ({"image_size": ["a", 160]}, "image_size must lie between 16 and 2048; got 'a'"),
         ({"augment": "flips"}, "augment 'flips' is not known; .* Did you mean flip"),
-<<<<<<< HEAD
         ({"fine_tune": "blocks=0"}, "blocks=N with N from 1 on, or the layer .*; got 'blocks=0'"),
         ({"fine_tune": ""}, "fine_tune is auto, off, full, blocks=N"),
         ({"fine_tune_options": {"epoch": 3}}, "fine-tuning has no option 'epoch'; .* Did you mean epochs"),
@@ -70,9 +69,6 @@ def test_an_unknown_field_is_refused_with_its_near_match():
         ({"fine_tune_options": {"epochs": 2.5}}, "epochs of fine-tuning is a whole number between 1 and 1000; got 2.5"),
         ({"fine_tune_options": {"balanced": 1}}, "balanced of fine-tuning is true or false; got 1"),
         ({"fine_tune_options": {"mixup": 0.2, "cutmix": 1.0}}, "mixup or by cutmix"),
-=======
-        ({"fine_tune": "blocks=0"}, "blocks=N with N from 1 on, or the layer .* got 'blocks=0'"),
->>>>>>> tune-tests
         ({"source": 3}, "source must be text; got 3"),
         ({"head": None}, "head must be text; got None"),
         ({"head_options": [1]}, r"head_options must be a mapping; got \[1\]"),
