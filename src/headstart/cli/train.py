@@ -28,7 +28,7 @@ headstart train flowers/ -o flowers.keras --fine-tune off
 headstart train values.csv -o model.keras
 headstart train flowers/ -o flowers.keras --recipe mine.yaml --epochs 5
 headstart train flowers/ -o flowers.keras --compare-scratch --scratch-epochs 5
-headstart train flowers/ -o flowers.keras --log tensorboard --log mlflow=http://localhost:5000
+headstart train flowers/ -o flowers.keras --log tensorboard --log mlflow=sqlite:///mlflow.db
 
 Where it can pay, the network is tuned too, and kept only where that is better by more than noise; --fine-tune off
 leaves it frozen, which takes seconds. A tuning that was broken off goes on where it was when the same command is run
