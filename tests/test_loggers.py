@@ -325,6 +325,21 @@ def test_a_head_that_is_trained_by_epochs_logs_them(tiny_pictures, small_source,
 
 @pytest.mark.usefixtures("f32")
 @needs_tensorboard
+def test_a_number_logs_the_figures_that_numbers_have(tiny_pictures, small_source, tmp_path):
+    rows = [(path, number) for number, path in enumerate(sorted(tiny_pictures.rglob("*.*")))]
+    table = tmp_path / "values.csv"
+    table.write_text("path,value\n" + "".join(f"{path},{number / 7}\n" for path, number in rows))
+    result = hs.train(table, **small_source, fine_tune="off", log=f"tensorboard={tmp_path / 'logs'}")
+    (run,) = (tmp_path / "logs").iterdir()
+    figures = {tag: values[0][1] for tag, values in scalars(run).items()}
+    split = result.evaluation.headline.split
+    assert figures[f"{split}/mae"] == pytest.approx(result.evaluation.mae.value)
+    assert figures[f"{split}/mae_low"] == pytest.approx(result.evaluation.mae.low)
+    assert figures[f"{split}/n"] == result.evaluation.n
+
+
+@pytest.mark.usefixtures("f32")
+@needs_tensorboard
 def test_a_run_whose_logger_fails_is_a_whole_run(tiny_pictures, small_source, tmp_path, monkeypatch):
     monkeypatch.setattr(loggers.find("tensorboard"), "check", lambda _: None)
     (tmp_path / "logs").touch()

@@ -124,11 +124,11 @@ def plan(target: str, venv: Path) -> str:
 
 
 @needs_make
-def test_the_demo_installs_no_tensorflow_and_the_tests_add_it(tmp_path: Path) -> None:
+def test_the_demo_installs_what_tuning_needs_and_the_tests_add_the_tools(tmp_path: Path) -> None:
     demo = plan("demo", tmp_path / "venv")
     assert "-m venv" in demo
-    assert "'.[demo]'" in demo
-    assert ".[cpu" not in demo
+    assert "'.[cpu,demo]'" in demo
+    assert "dev]" not in demo
     assert "'.[cpu,demo,dev]'" in plan("test", tmp_path / "venv")
 
 

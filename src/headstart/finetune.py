@@ -39,6 +39,8 @@ FOLDER = "tuning"
 MOST_KEPT = 110_000
 """Numbers a picture that are worth keeping at a boundary: 220 kB each, which reads faster than it is computed."""
 TRIAL_STEPS, TRIAL_PICTURES = 60, 2_000
+FEWEST_JUDGED = 10
+"""Pictures that must be there to judge by, however much tuning is asked for."""
 MOST_TUNED, MOST_JUDGED = 20_000, 5_000
 """Pictures that `auto` tunes on and judges by: more of them would not be seen within its budget."""
 _JOB = "fine-tuning"
@@ -273,6 +275,10 @@ def tune(
         notice(progress, f"fine-tuning: {promise.why}; trying what tuning gains")
     elif importlib.util.find_spec("tensorflow") is None:
         raise MissingExtraError("fine-tuning", "cpu")
+    judged = len(frozen.parts[1])
+    if judged < FEWEST_JUDGED:
+        why = f"only {judged:,} pictures could judge, and with fewer than {FEWEST_JUDGED} nothing can be told"
+        return Tuning(how, False, why), None
     run = _Run(frozen, recipe, store, progress, start, log)
     try:
         with lazy("tensorflow") as worker:

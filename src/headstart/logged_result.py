@@ -21,9 +21,9 @@ def outcome(result: TrainResult) -> Outcome:
     """
     figures = {f"seconds/{name}": value for name, value in result.seconds.items()}
     for each in (result.evaluation, *result.others):
-        figures.update(_measured(each, each.split))
+        figures.update(_measured(each, each.headline.split))
     if result.frozen_evaluation is not None:
-        figures.update(_measured(result.frozen_evaluation, result.frozen_evaluation.split, "frozen_"))
+        figures.update(_measured(result.frozen_evaluation, result.frozen_evaluation.headline.split, "frozen_"))
     tuning, tried = result.tuning, {}
     if tuning is not None:
         figures["tuned"] = float(tuning.kept)
