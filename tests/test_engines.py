@@ -7,6 +7,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +275,9 @@ def test_outputs_of_other_widths_are_refused(small_trunk: Trunk) -> None:
 
 HOT_PATH = """
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import headstart.worker
 from headstart.classifier import Classifier
@@ -301,3 +307,24 @@ def test_a_warm_run_needs_no_framework_and_no_worker(tiny_pictures: Path, tmp_pa
     modules = set(done.stdout.split())
     assert {"headstart", "openvino", "numpy"} <= modules
     assert modules.isdisjoint({"keras", "tensorflow", "torch", "jax"})
+
+
+def test_the_first_inference_of_a_process_is_made_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = engines.module("openvino")
+    monkeypatch.setattr(module, "_begun", threading.Event())
+    engine = module.Engine.__new__(module.Engine)
+    inside, most = [0], [0]
+
+    def slowly(pixels: np.ndarray) -> list[np.ndarray]:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        time.sleep(0.05)
+        inside[0] -= 1
+        return [pixels]
+
+    monkeypatch.setattr(engine, "_infer", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(engine.infer, [np.zeros(1)] * 4))
+        assert most[0] == 1
+        list(pool.map(engine.infer, [np.zeros(1)] * 4))
+    assert most[0] > 1  # afterwards they run side by side

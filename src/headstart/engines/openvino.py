@@ -49,6 +49,11 @@ def best_precision() -> str:
     return "bf16" if "BF16" in runtime().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
 
 
+_begun, _one_at_a_time = threading.Event(), threading.Lock()
+"""The first inference of a process is made alone. OpenVINO's bindings fill a table of types then, and two threads that
+do so at once wait for each other for ever: one has the table's guard and wants Python's lock, the other the reverse."""
+
+
 class Engine:
     """One stream a core, small batches: on CPUs eight pictures stay in the second-level cache.
 
@@ -83,6 +88,14 @@ class Engine:
 
     def infer(self, pixels: np.ndarray) -> list[np.ndarray]:
         """Features of one full batch, float16 or, at full precision, float32; from any thread."""
+        if _begun.is_set():
+            return self._infer(pixels)
+        with _one_at_a_time:
+            result = self._infer(pixels)
+            _begun.set()
+        return result
+
+    def _infer(self, pixels: np.ndarray) -> list[np.ndarray]:
         request = getattr(self._requests, "own", None)
         if request is None:
             request = self._requests.own = self._compiled.create_infer_request()
