@@ -25,6 +25,7 @@ from processes import spread
 from tune_pictures import some
 
 WEIGHTS = "weights/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_160_no_top.h5"
+_PATIENCE = 10
 OPTIONS = (
     ("kills", 20, int, None, "kills in all, shared out among the ways of BatchNormalization", ("tune-kill",)),
     ("kill-batch-norm", ["auto", "adapt"], str, "+", "auto (as trials say), frozen, adapt, batch", ("tune-kill",)),
@@ -43,7 +44,13 @@ def measure(shared, _rounds, work, *, given):
         reference, seconds = whole[0][0], min(each[1] for each in whole)
         kills = given.kills // len(ways) + (number < given.kills % len(ways))
         done = [
-            _killed(command, work / f"kill-{way}-{kill}", draw.uniform(given.kill_after, 1.0) * seconds, reference)
+            _killed(
+                command,
+                work / f"kill-{way}-{kill}",
+                draw.uniform(given.kill_after, 1.0) * seconds,
+                reference,
+                limit=max(_PATIENCE * whole[0][1], 300),
+            )
             for kill in range(kills)
         ]
         same = sum(each["same"] for each in done)
@@ -81,13 +88,22 @@ def _started(command, folder, errors):
     )  # fmt: skip
 
 
-def _whole(command, folder):
-    """(weights, seconds, what it told) of a run to its end; ends the benchmark where it fails."""
+def _whole(command, folder, limit=None):
+    """(weights, seconds, what it told) of a run to its end; ends the benchmark where it fails.
+
+    Raises:
+        subprocess.TimeoutExpired: it took longer than `limit` seconds, and was ended.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     with open(folder / "errors.txt", "w+") as errors:
         process = _started(command, folder, errors)
-        out, _ = process.communicate()
+        try:
+            out, _ = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            raise
         if process.returncode:
             errors.seek(0)
             sys.exit(f"{' '.join(command)} ended with {process.returncode}:\n{errors.read()[-2000:]}")
@@ -103,8 +119,11 @@ def _whole(command, folder):
     return found, seconds, json.loads(out)
 
 
-def _killed(command, folder, after, reference):
-    """Kill a run, run it again, and compare; a run that ended sooner is tried again with a little less time."""
+def _killed(command, folder, after, reference, *, limit):
+    """Kill a run, run it again, and compare; a run that ended sooner is tried again with a little less time.
+
+    One that does not end within `limit` seconds counts as one whose weights are others.
+    """
     while True:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -121,7 +140,11 @@ def _killed(command, folder, after, reference):
         after *= 0.95
     stage = _stage(folder)
     (folder / "model.keras").unlink(missing_ok=True)
-    weights, seconds, told = _whole(command, folder)
+    try:
+        weights, seconds, told = _whole(command, folder, limit)
+    except subprocess.TimeoutExpired:
+        print(f"killed {stage} at {after:.1f} s; the same command HANGS: {folder}", file=sys.stderr)
+        return {"stage": stage, "same": False, "at": after, "how": f"HUNG for {limit:.0f} s when it was begun again"}
     same = weights == reference
     resumed = told["fine_tuning"]["resumed"]
     how = f"went on from step {resumed}" if resumed else "trained from the start"

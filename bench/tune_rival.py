@@ -93,7 +93,7 @@ def _rows(name, ours, theirs, given):
 def _to_accuracy(what, runs, ours, given, tuning):
     """A row: seconds to headstart's accuracy, or that it was not reached, and how many times as long that is."""
     begun = [run["tuning_began"] if tuning else 0.0 for run in runs]
-    seconds = [(run["reached"] or run["whole_seconds"]) - start for run, start in zip(runs, begun, strict=True)]
+    seconds = [max(0.0, (run["reached"] or run["whole_seconds"]) - at) for run, at in zip(runs, begun, strict=True)]
     ratios = [slow / fast for slow, fast in zip(seconds, ours, strict=True)]
     best = [run["best"] for run in runs]
     reached = sum(run["reached"] is not None for run in runs)
