@@ -250,7 +250,7 @@ class Troubled:
 def call(tmp_path):
     said = []
     run = object.__new__(_Run)
-    run.progress, run._parts, run.start = (lambda *told: said.append(told[0])), 1, 0.0
+    run.progress, run._parts, run.start, run.book = (lambda *told: said.append(told[0])), 1, 0.0, None
     job = tuning_files.Job(tmp_path, SimpleNamespace(for_worker=dict), (), None, {}, Settings(batch_size=32), 0, None)
 
     def asked(worker, **more):
@@ -367,7 +367,7 @@ def test_tuning_starts_at_the_frozen_classifier_and_the_compiled_network_is_the_
     assert told["after"][0] == pytest.approx(evidence.tuned.accuracy.value)
     assert (evidence.tried, evidence.boundary, evidence.blocks) == (True, BOUNDARY, 6)
     assert (evidence.judged_on, evidence.gain is not None, bool(evidence.why)) == ("validation", True, True)
-    assert evidence.words.startswith("Tuned was the 6 blocks above conv_pw_5_relu.")
+    assert evidence.words.startswith("The 6 blocks above conv_pw_5_relu were tuned.")
     assert json.loads(json.dumps(evidence.as_dict()))["boundary"] == BOUNDARY
     assert {"train.npy", "judged.npy"}.isdisjoint(path.name for path in folders[0].iterdir())
 

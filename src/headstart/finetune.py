@@ -24,7 +24,7 @@ from headstart.comparison import Comparison
 from headstart.errors import EngineError, MissingExtraError, NoRoomError, RecipeError, near
 from headstart.evaluate import Evaluation, score
 from headstart.features import Features, extract
-from headstart.few import few
+from headstart.few import few, merged
 from headstart.files import cache_folder, json_digest
 from headstart.heads import Head, HeadData, Layer, apply
 from headstart.logbook import Logbook
@@ -230,7 +230,8 @@ class Frozen:
         """Rows to tune on, and rows that judge."""
         if self.judge is not None:
             return self.rows, self.judge
-        apart = self.folds == self.folds.min()
+        folds = merged(self.folds)  # where each leaves one out, one picture would judge
+        apart = folds == folds.min()
         return self.rows[~apart], self.rows[apart]
 
 

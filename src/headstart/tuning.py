@@ -313,8 +313,7 @@ class _Training:
     @property
     def _refits(self) -> bool:
         """Whether the features change before the first step, so that the head is fitted to them anew."""
-        changed = self.settings.batch_norm in (ADAPT, BATCH) and bool(self.graph.normalisations)
-        return changed and self.graph.activation == "softmax"
+        return self.settings.batch_norm in (ADAPT, BATCH) and bool(self.graph.normalisations)
 
     def _settle(self) -> None:
         """Where statistics followed the batches, they are measured once more under the weights that are kept."""

@@ -162,12 +162,13 @@ def settings_for(
     check_options(told)
     batch = int(told.get("batch_size", 16 if pictures < 200 else 32))
     steps = max(1, -(-pictures // batch))
-    epochs = int(told.get("epochs", min(12, max(3, math.ceil(STEPS / steps)))))
+    epochs = int(told.get("epochs", min(40, max(3, math.ceil(STEPS / steps)))))
     norm = told.get("batch_norm", batch_norm)
     largest, smallest = max(counts, default=1), max(1, min(counts, default=1))
     settings = {
         "batch_size": batch, "epochs": epochs, "batch_norm": batch_norm, "momentum": momentum_for(steps * epochs),
         "learning_rate": _rate_for(norm, normalisation), "layer_decay": 0.9 if norm == FROZEN else 1.0,
+        "patience": max(3, -(-epochs // 2)),  # the first half is near the peak of the rate, where losses go up and down
         "balanced": largest >= 5 * smallest, "label_smoothing": 0.1 if len(counts) > 1 else 0.0,
         # MixUp from 20,000 pictures on, with alpha 0.1: BiT-HyperRule.
         "mixup": 0.1 if pictures >= 20_000 and len(counts) > 1 and not told.get("cutmix") else 0.0,

@@ -16,8 +16,8 @@ Tune the network of a classifier on PHOTOS, and keep the tuned one only where it
 \b
 headstart finetune flowers.keras flowers/ -o tuned.keras
 headstart finetune flowers.keras flowers/ -o tuned.keras --fine-tune blocks=3
-headstart finetune flowers.keras flowers/ -o tuned.keras --fine-tune full --budget 600
-headstart finetune flowers.keras flowers/ -o tuned.keras --option batch_norm=adapt --option learning_rate=3e-4
+headstart finetune flowers.keras flowers/ -o tuned.keras --budget 600
+headstart finetune flowers.keras flowers/ -o tuned.keras --option epochs=5
 headstart finetune mobilenetv2-average photos/ -o tuned.keras
 headstart finetune flowers.keras flowers/ -o tuned.keras --log tensorboard
 
