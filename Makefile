@@ -51,7 +51,7 @@ $(VENV)/.headstart-venv:
 	@touch $@
 
 $(VENV)/.headstart-demo: pyproject.toml | $(VENV)/.headstart-venv
-	@echo "installing headstart with TensorFlow and its demo (about 1.7 GB)"
+	@echo "installing headstart with TensorFlow and its demo (about 2.2 GB)"
 	@$(PIP) install --editable '.[cpu,demo]'
 	@touch $@
 
