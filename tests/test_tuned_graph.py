@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tuning_jobs
+from headstart.errors import InputError
 from tuning_jobs import BOUNDARY, CUT, DENSE, LINEAR, arguments, problem
 
 JOB = "tuning_jobs:"
@@ -44,6 +45,22 @@ def test_folding_changes_no_output_and_no_gradient(tuner, kind, folded, normalis
     assert found["still"]
     assert found["trained"]
     assert found["dropout"] > 0  # in training mode the head's dropout is on
+
+
+def test_layers_may_compute_in_bfloat16_and_what_is_saved_computes_in_float32(tuner, tmp_path):
+    whole, half = tuner.call(JOB + "in_half", head=LINEAR, outputs=[[CUT, "avg"]], folder=str(tmp_path))
+    assert (whole[1], whole[2]) == (["float32"], ["float32"])
+    assert "bfloat16" in half[1]
+    assert half[2] == ["float32"]
+    assert whole[3] is half[3] is True
+    assert whole[4] == half[4] == "float32"
+    apart = np.abs(np.array(whole[0]) - np.array(half[0])).max()
+    assert 0 < apart < 0.1 * np.abs(whole[0]).max()
+
+
+def test_a_precision_that_is_not_known_is_refused(tuner, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="'f16'; expected f32 or bf16"):
+        tuner.call(JOB + "unknown_precision")
 
 
 # ---- statistics -----------------------------------------------------------------------------------------------------

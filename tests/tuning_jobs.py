@@ -270,6 +270,30 @@ def starting(head, boundary, outputs, real=False):
             len(graph._folded)]  # fmt: skip
 
 
+def in_half(head, outputs, folder):
+    """How far answers in bfloat16 lie from those in float32, and what the trunk that would be saved computes in."""
+    told = []
+    for precision in ("f32", "bf16"):
+        with mock.patch.dict("os.environ", HEADSTART_TUNING_PRECISION=precision), _tiny():
+            graph = TunedGraph(SPEC, outputs, boundary=None, head=head["shape"], batch_norm="adapt", seed=1)
+            pixels = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3)).astype(np.uint8)
+            for layer in graph.dense:
+                layer.set_weights([np.random.default_rng(1).standard_normal(v.shape) for v in layer.weights])
+            logits = np.asarray(graph.logits(pixels, training=False))
+            computed = {layer.compute_dtype for layer in graph.model.layers}
+            trunk = graph.trunk(outputs)
+            kept = {layer.compute_dtype for layer in trunk.layers}
+            pairs = zip(trunk.get_weights(), graph.source.get_weights(), strict=False)  # the source goes on above
+            same = all(np.array_equal(one, other) for one, other in pairs)
+            told.append([logits.tolist(), sorted(computed), sorted(kept), same, str(logits.dtype)])
+    return told
+
+
+def unknown_precision():
+    with mock.patch.dict("os.environ", HEADSTART_TUNING_PRECISION="f16"):
+        tuned_graph.precision()
+
+
 def folding(kind):
     """Outputs and gradients of a folded network beside those of the same network as Keras runs it in inference."""
     import tensorflow as tf

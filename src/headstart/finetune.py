@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -483,7 +484,8 @@ class _Run:
         head, digests = self._head(outputs), self.dataset.digests or ()
         plain = {name: value for name, value in settings.as_dict().items() if name != "budget"}
         key = json_digest({
-            "version": tuning_files.VERSION, "kind": kind, "spec": self.frozen.spec.for_worker(),
+            "version": tuning_files.VERSION, "kind": kind, "precision": os.environ.get("HEADSTART_TUNING_PRECISION"),
+            "spec": self.frozen.spec.for_worker(),
             "numerics": self.frozen.features.trunk.numerics, "boundary": boundary, "settings": plain,
             "budget": settings.budget, "seed": self.recipe.seed,
             "augment": tuning_files.augmentation(self.recipe, settings.batch_norm),

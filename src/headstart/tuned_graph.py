@@ -18,19 +18,25 @@ operation is called by itself, so it is given what is meant.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from headstart import sources
 from headstart.blanks import on_top, side_by_side
+from headstart.errors import InputError
 from headstart.sources import _blocks, _graph
 from headstart.tuning_rules import BATCH
 
 if TYPE_CHECKING:
     import keras
+
+POLICIES = {"f32": "float32", "bf16": "mixed_bfloat16"}
+"""What layers may compute in, and Keras's name for it."""
 
 Batches = Callable[[], Iterator[np.ndarray]]
 
@@ -54,10 +60,13 @@ class TunedGraph:
     ) -> None:  # fmt: skip
         import keras
 
-        self.source, self.batch_norm, self._momentum = built(spec), batch_norm, momentum
-        self.source.trainable = True
-        features = side_by_side(self.source, outputs)
-        values, self.dense = on_top(features, head, seed=seed)
+        self._spec, self.batch_norm, self._momentum = spec, batch_norm, momentum
+        self.precision = precision()
+        with _computing_in(self.precision):
+            self.source = built(spec)
+            self.source.trainable = True
+            features = side_by_side(self.source, outputs)
+            values, self.dense = on_top(features, head, seed=seed)
         start = self.source.inputs[0] if boundary is None else self.source.get_layer(boundary).output
         self.features, self.model = keras.Model(start, features), keras.Model(start, values)
         self.activation = str(head[-1]["activation"])
@@ -121,7 +130,7 @@ class TunedGraph:
 
         @tf.function(reduce_retracing=True, autograph=False)
         def look(x: Any) -> Any:
-            return self.features(tf.cast(x, tf.float32), training=False)
+            return tf.cast(self.features(tf.cast(x, tf.float32), training=False), tf.float32)
 
         return np.concatenate([np.asarray(look(tf.convert_to_tensor(x))) for x in batches()])
 
@@ -134,9 +143,13 @@ class TunedGraph:
         """The network up to the deepest output, from the pixels on, without a head."""
         import keras
 
-        order = {layer.name: place for place, layer in enumerate(self.source.layers)}
+        source = self.source
+        if self.precision != "f32":  # what is saved computes in float32, like every other classifier
+            source = built(self._spec)
+            source.set_weights(self.source.get_weights())
+        order = {layer.name: place for place, layer in enumerate(source.layers)}
         deepest = max((layer for layer, _ in outputs), key=lambda name: order[name])
-        trunk = keras.Model(self.source.inputs, self.source.get_layer(deepest).output, name=self.source.name)
+        trunk = keras.Model(source.inputs, source.get_layer(deepest).output, name=source.name)
         trunk.trainable = False
         return trunk
 
@@ -153,7 +166,7 @@ class TunedGraph:
             operation = step.operation
             arguments, options = step.node.arguments.fill_in(values)
             if operation is self.dense[-1]:
-                result = tf.matmul(arguments[0], operation.kernel.value) + operation.bias.value
+                result = tf.matmul(tf.cast(arguments[0], tf.float32), operation.kernel.value) + operation.bias.value
             elif id(operation) in pairs:
                 result = _convolved(operation, pairs[id(operation)], arguments[0])
             elif id(operation) in into:
@@ -203,6 +216,39 @@ class TunedGraph:
         return [groups[depth] for depth in sorted(groups)]
 
 
+def precision() -> str:
+    """What the layers compute in: `bf16` on a graphics card that has it, else `f32`; weights are float32 always.
+
+    bfloat16 has the range of float32, so that losses need no scaling (Kalamkar et al. 2019, arXiv 1905.12322). On
+    processors it was slower. `HEADSTART_TUNING_PRECISION` overrides.
+
+    Raises:
+        InputError: that is set to something else.
+    """
+    import tensorflow as tf
+
+    named = os.environ.get("HEADSTART_TUNING_PRECISION")
+    if named:
+        if named not in POLICIES:
+            raise InputError(f"HEADSTART_TUNING_PRECISION is {named!r}; expected {' or '.join(POLICIES)}")
+        return named
+    cards = [tf.config.experimental.get_device_details(card) for card in tf.config.list_physical_devices("GPU")]
+    return "bf16" if cards and all(card.get("compute_capability", (0, 0)) >= (8, 0) for card in cards) else "f32"
+
+
+@contextmanager
+def _computing_in(wanted: str) -> Iterator[None]:
+    """Layers that are made inside compute in that precision."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(POLICIES[wanted])
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 def built(spec: dict[str, Any]) -> keras.Model:
     """The flat Keras model of a source, of one's own."""
     height, width = spec["image_size"]
@@ -222,10 +268,13 @@ def _convolved(convolution: Any, normalisation: Any, x: Any) -> Any:
     offset = (shift - normalisation.moving_mean.value) * factor
     if normalisation.center:
         offset = offset + normalisation.beta.value
-    strides, padding = convolution.strides, convolution.padding.upper()
+    strides, padding, kind = convolution.strides, convolution.padding.upper(), convolution.compute_dtype
+    x = tf.cast(x, kind)
     if type(convolution) is keras.layers.DepthwiseConv2D:
         kernel = convolution.kernel.value * tf.reshape(factor, (1, 1, *convolution.kernel.shape[2:]))
+        kernel = tf.cast(kernel, kind)
         y = tf.nn.depthwise_conv2d(x, kernel, (1, *strides, 1), padding, dilations=convolution.dilation_rate)
     else:
-        y = tf.nn.conv2d(x, convolution.kernel.value * factor, strides, padding, dilations=convolution.dilation_rate)
-    return tf.nn.bias_add(y, offset)
+        kernel = tf.cast(convolution.kernel.value * factor, kind)
+        y = tf.nn.conv2d(x, kernel, strides, padding, dilations=convolution.dilation_rate)
+    return tf.nn.bias_add(y, tf.cast(offset, kind))
