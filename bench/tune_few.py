@@ -15,6 +15,7 @@ from tune_pictures import few_of_each, looked_over, photos_of
 COUNTS, SEEDS = [10, 50], [0, 1, 2, 3, 4]
 OPTIONS = (
     ("few-counts", COUNTS, int, "+", "training pictures of a class", ("tune-few",)),
+    ("few-forced", 1, int, None, "whether the whole network is tuned too, 1 or 0", ("tune-few",)),
     ("few-seeds", SEEDS, int, "+", "seeds by which they are drawn", ("tune-few",)),
 )
 
@@ -24,16 +25,17 @@ def table(shared, work, *, run, given):
     dataset = split(looked_over(photos_of("trashnet6", shared, work, given.tune_pictures), work))
     rows = []
     for count in given.few_counts:
-        made = {how: [] for how in ("off", "auto", "full", "unguarded")}
+        made = {how: [] for how in ("off", "auto", *(("full", "unguarded") if given.few_forced else ()))}
         for seed in given.few_seeds:
             drawn = few_of_each(dataset, count, seed=seed, table=work / f"few-{count}-{seed}.csv")
             cache = work / f"cache-few-{count}"
             frozen = run(drawn, "off", seed, cache)
-            tuned = run(drawn, "full", seed, cache, "--unguarded")
             made["off"].append(frozen)
             made["auto"].append(run(drawn, "auto", seed, cache))
-            made["unguarded"].append({**tuned, "kept": bool(tuned["fine_tuned"])})
-            made["full"].append({**(tuned if tuned["guard"] else frozen), "kept": bool(tuned["guard"])})
+            if given.few_forced:
+                tuned = run(drawn, "full", seed, cache, "--unguarded")
+                made["unguarded"].append({**tuned, "kept": bool(tuned["fine_tuned"])})
+                made["full"].append({**(tuned if tuned["guard"] else frozen), "kept": bool(tuned["guard"])})
             told = ", ".join(f"{how} {values[-1]['accuracy']['value']:.3f}" for how, values in made.items())
             print(f"{count} a class, seed {seed}: {told}", file=sys.stderr)
         rows += _rows(count, made)
@@ -53,7 +55,9 @@ def _rows(count, made):
         "unguarded": "the whole network, kept unasked − frozen",
     }  # fmt: skip
     for how, what in words.items():
-        runs = made[how]
+        runs = made.get(how, [])
+        if not runs:
+            continue
         gained = [run["accuracy"]["value"] - before for run, before in zip(runs, base, strict=True)]
         kept = sum(run.get("kept", run["fine_tuned"]) for run in runs)
         tried = sum(bool(run["fine_tuning"]["trials"]) or run["fine_tuning"]["tried"] for run in runs)
