@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 import headstart as hs
+from headstart import api
 from headstart.api import Decisions
 from headstart.errors import PhotosError, RecipeError, SourceError
+from headstart.recipe import Recipe
 from headstart.store import Store
 
 CUT = {"cut": "conv_pw_5_relu", "pooling": "avg"}
@@ -130,3 +132,26 @@ def test_audit_tells_all_that_check_tells(
     print(found)
     assert "duplicate: 2 files of nominal" in capsys.readouterr().out
     assert "broken.jpg" in found._repr_html_()
+
+
+def test_finetune_takes_the_network_from_a_model_and_leaves_the_cut_to_auto(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Recipe] = []
+    monkeypatch.setattr(api, "run", lambda _, recipe, **__: asked.append(recipe))
+    model = api.Classifier(("a", "b"), None, (), (), {"recipe": Recipe(source="mobilenetv2", cut="out_relu",
+                           pooling="avg", fine_tune="off").as_dict()})  # fmt: skip
+    api.finetune(model, "photos", options={"epochs": 3}, seed=7)
+    api.finetune(model, "photos", fine_tune="blocks=2")
+    api.finetune("mobilenetv2-flatten", "photos")
+    auto, blocks, flat = asked
+    assert (auto.source, auto.cut, auto.pooling, auto.fine_tune, auto.seed) == (
+        "mobilenetv2",
+        "auto",
+        "auto",
+        "auto",
+        7,
+    )
+    assert auto.fine_tune_options == {"epochs": 3}
+    assert (blocks.cut, blocks.pooling, blocks.fine_tune) == ("out_relu", "avg", "blocks=2")
+    assert (flat.pooling, flat.fine_tune) == ("flatten", "auto")
+    with pytest.raises(RecipeError, match=r"no option 'epoch'; .* Did you mean epochs"):
+        api.finetune(model, "photos", options={"epoch": 3})

@@ -117,8 +117,9 @@ def finetune(
 ) -> TrainResult:  # fmt: skip
     """Tune the network of a classifier on pictures; the tuned one is kept only where it is better by more than noise.
 
-    The classifier says which network, cut and head. The head is fitted on the pictures first, and the network is tuned
-    from there (LP-FT, Kumar et al. 2022, arXiv 2202.10054).
+    The classifier says which network and head, and where it is cut, unless `fine_tune` is `auto`: then other cuts are
+    looked at too. The head is fitted on the pictures first, and the network is tuned from there (LP-FT, Kumar et al.
+    2022, arXiv 2202.10054).
 
     Args:
         model: a classifier, the path of one, a result of `train`, or the name of a recipe.
@@ -146,7 +147,10 @@ def finetune(
         recipe = Recipe.from_dict(model.facts["recipe"])
     else:
         recipe = recipe_files.find(model).recipe
-    base = {**recipe.as_dict(), "fine_tune_options": {}, **decisions, "fine_tune": fine_tune}
+    free: dict[str, Any] = {}
+    if fine_tune == AUTO and recipe.pooling != "flatten" and not heads.find(recipe.head).BY_EPOCHS:
+        free = {"cut": AUTO, "pooling": AUTO}  # a network that is tuned may be better cut elsewhere
+    base = {**recipe.as_dict(), **free, "fine_tune_options": {}, **decisions, "fine_tune": fine_tune}
     base["fine_tune_options"] = {**base["fine_tune_options"], **(options or {})}
     return run(photos, Recipe.from_dict(base), output=output, report=report, progress=progress, log=log)
 

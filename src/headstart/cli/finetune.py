@@ -21,9 +21,10 @@ headstart finetune flowers.keras flowers/ -o tuned.keras --option epochs=5
 headstart finetune mobilenetv2-average photos/ -o tuned.keras
 headstart finetune flowers.keras flowers/ -o tuned.keras --log tensorboard
 
-The first argument is a classifier that headstart has trained, or a recipe: it says which network, cut and head. The
-head is fitted first and the network is tuned from there; what is cached of an earlier run is used. A tuning that was
-broken off, by Ctrl-C or a power cut, goes on where it was when the same command is run again.
+The first argument is a classifier that headstart has trained, or a recipe: it says which network and head, and where
+it is cut, unless --fine-tune is auto, which may find a better place. The head is fitted first and the network is tuned
+from there; what is cached of an earlier run is used. A tuning that was broken off, by Ctrl-C or a power cut, goes on
+where it was when the same command is run again.
 """
 
 
