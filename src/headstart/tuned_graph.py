@@ -4,7 +4,7 @@ How BatchNormalization behaves while the weights around it change is a stated ch
 
 - `frozen`: its statistics stay as they came with the source (inference mode).
 - `adapt`: its statistics are measured anew on the pictures at hand before the first step, and held from then on. Far
-  from the source's domain this is what makes tuning fast (`docs/finetune.md` has the experiment).
+  from the source's domain this is what makes tuning fast (`docs/finetune.md`).
 - `batch`: each step normalises by its own batch, as Keras does in training mode, and the statistics follow with a
   momentum that suits the number of steps; at the end they are measured once more.
 

@@ -1,6 +1,6 @@
 """What fine-tuning does where nobody says otherwise: pure functions of the data.
 
-Where a number comes from stands beside it; `docs/finetune.md` has the experiments that are headstart's own.
+Where a number comes from stands beside it; `docs/finetune.md` says why.
 """
 
 from __future__ import annotations
