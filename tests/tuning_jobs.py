@@ -99,7 +99,7 @@ def _patched(*, slow=0.0, save_every=None, die_while_saving=None, full_disk=Fals
         found = step(self, *told)
         steps.append(told[2])
         if len(steps) == stop_at:
-            (Path(self.material.train.filename).parent / tuning.STOP).touch()
+            (Path(self.material.train.filename).parent / checkpoints.STOP).touch()
         return found
 
     def begun(self):

@@ -21,6 +21,8 @@ import numpy as np
 from headstart.files import atomic_path
 
 KEPT = 2
+STOP = "stop"
+"""A file of this name in the folder of states asks a training to save and end."""
 _NAME = re.compile(r"state-(\d{8})\.npz")
 
 

@@ -25,12 +25,10 @@ from headstart.journal import Journal
 from headstart.sources import _blocks
 from headstart.sources import find as find_source
 from headstart.tuned_graph import TunedGraph, built
-from headstart.tuning_material import AT_ONCE, Material, measured, smoothed
+from headstart.tuning_material import Material, measured, smoothed
 from headstart.tuning_rules import ADAPT, BATCH, Settings, affordable, rate
 from headstart.worker import report_progress
 
-STOP = "stop"
-"""A file of this name in the folder of states asks a training to save and end."""
 _TELL_EVERY, _SAVE_EVERY = 0.5, 60.0  # seconds
 _MEASURED_ON = 2_000  # pictures that statistics are measured on, at most
 _RATES, _FIRST_RATE, _LAST_RATE = 60, 1e-6, 1e-1
@@ -85,20 +83,11 @@ def tune(
         `passed_over` (damaged states), `stopped` (whether it was asked to), `batch` (pictures that fit into memory at a
         time).
     """
-    import keras
-    import tensorflow as tf
-
-    keras.utils.clear_session()
-    keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
-    chosen, place = Settings(**settings), Path(folder)
-    graph = TunedGraph(
-        spec, outputs, boundary=boundary, head=head["shape"], batch_norm=chosen.batch_norm, momentum=chosen.momentum,
-        seed=seed,
-    )  # fmt: skip
-    with np.load(place / "head.npz", allow_pickle=False) as stored:
-        graph.set_head([(stored[f"{number}_0"], stored[f"{number}_1"]) for number in range(len(graph.dense))])
-    training = _Training(graph, chosen, material=Material.open(place, augment), head=head, seed=seed, parts=parts)
+    place = Path(folder)
+    training = _prepared(
+        place, spec, outputs, boundary=boundary, head=head, settings=settings, seed=seed, augment=augment, parts=parts
+    )
+    graph = training.graph
     found = training.trial(steps) if target is None or steps else training.run(place, spent, book)
     if target is not None and not found["stopped"] and found["epochs"]:
         numbers: dict[str, Any] = {
@@ -124,21 +113,31 @@ def find_rate(
         `rates`, `losses` (smoothed, as bias-corrected moving averages), and `found`: a tenth of the rate of least loss,
         as fastai takes it.
     """
+    return _prepared(
+        Path(folder), spec, outputs, boundary=boundary, head=head, settings=settings, seed=seed, augment=augment,
+        parts=parts,
+    ).rising()  # fmt: skip
+
+
+def _prepared(
+    place: Path, spec: dict[str, Any], outputs: list[list[str]], *, boundary: str | None, head: dict[str, Any],
+    settings: dict[str, Any], seed: int, augment: dict[str, Any] | None, parts: int,
+) -> _Training:  # fmt: skip
+    """A training that has not begun, from the frozen head's numbers; TensorFlow is made to repeat itself."""
     import keras
     import tensorflow as tf
 
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
-    chosen, place = Settings(**settings), Path(folder)
+    chosen = Settings(**settings)
     graph = TunedGraph(
         spec, outputs, boundary=boundary, head=head["shape"], batch_norm=chosen.batch_norm, momentum=chosen.momentum,
         seed=seed,
     )  # fmt: skip
     with np.load(place / "head.npz", allow_pickle=False) as stored:
         graph.set_head([(stored[f"{number}_0"], stored[f"{number}_1"]) for number in range(len(graph.dense))])
-    material = Material.open(place, augment)
-    return _Training(graph, chosen, material=material, head=head, seed=seed, parts=parts).rising()
+    return _Training(graph, chosen, material=Material.open(place, augment), head=head, seed=seed, parts=parts)
 
 
 class _Training:
@@ -216,7 +215,7 @@ class _Training:
                 step += 1
                 self._tell(step, total)
                 facts["partly"] = time.perf_counter() - start
-                stopped = (folder / STOP).exists()
+                stopped = (folder / checkpoints.STOP).exists()
                 last = step == (epoch + 1) * self._steps_an_epoch
                 if not last and (stopped or time.perf_counter() - self._saved > _SAVE_EVERY):
                     self._save(folder, step, {**facts, "history": history}, kept)
@@ -298,7 +297,6 @@ class _Training:
         """Statistics of these pictures where they are to adapt, with a head that fits them."""
         if self.settings.batch_norm in (ADAPT, BATCH) and self.graph.normalisations:
             self.graph.measure_statistics(lambda: self.material.sample(_MEASURED_ON, self.seed))
-        if self._refits:
             seen = self.graph.pooled(lambda: self.material.clean())
             targets = self.material.targets
             classes = self.graph.activation == "softmax"
@@ -309,11 +307,6 @@ class _Training:
             fitted = heads.find(self.head["name"]).fit(data, options=self.head["options"])
             self.graph.set_head([(layer.kernel, layer.bias) for layer in fitted.layers])
         self._make()
-
-    @property
-    def _refits(self) -> bool:
-        """Whether the features change before the first step, so that the head is fitted to them anew."""
-        return self.settings.batch_norm in (ADAPT, BATCH) and bool(self.graph.normalisations)
 
     def _settle(self) -> None:
         """Where statistics followed the batches, they are measured once more under the weights that are kept."""
@@ -562,6 +555,3 @@ class _Swapped:
             one, other = np.asarray(variable), np.asarray(average)
             variable.assign(other)
             average.assign(one)
-
-
-__all__ = ["AT_ONCE", "STOP", "boundaries", "find_rate", "tune"]

@@ -41,7 +41,7 @@ USUAL = {FROZEN: "light"}
 FAR = "flip"
 """How pictures are changed where the recipe says nothing: a network that is trained sees each of them many times. Far
 from the source's pictures what matters may be as fine as the pixels, so there they are mirrored and not resampled."""
-_STOP, _AT_ONCE = "stop", 128
+_AT_ONCE = 128
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,10 @@ class Job:
             )
 
     def ask_to_stop(self) -> None:
-        (self.folder / _STOP).touch()
+        (self.folder / checkpoints.STOP).touch()
 
     def may_go_on(self) -> None:
-        (self.folder / _STOP).unlink(missing_ok=True)
+        (self.folder / checkpoints.STOP).unlink(missing_ok=True)
 
     def tidy(self) -> None:
         """Drop what can be made again from the feature store."""

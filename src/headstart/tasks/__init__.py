@@ -32,7 +32,9 @@ from typing import Any
 
 import numpy as np
 
+from headstart.calibration import HELD_OUT, OUT_OF_FOLD
 from headstart.errors import InputError, RecipeError
+from headstart.heads import Head
 from headstart.recipe import Recipe
 
 SAID = {"classes": "one class a picture", "labels": "labels", "numbers": "a number a picture"}
@@ -82,6 +84,25 @@ def check(task: str, recipe: Recipe, callbacks: Sequence[Any] = ()) -> None:
             f"callbacks are told of the training of one class a picture; these pictures have {SAID[task]}.\n"
             "Leave the callbacks out."
         )
+
+
+def held_back(
+    head: Head, rows: np.ndarray, *, watched: tuple[np.ndarray, np.ndarray] | None, tuned: bool
+) -> tuple[np.ndarray, np.ndarray, str] | None:
+    """What a head said of pictures that it was not fitted on, which rows these are, and which pictures for people.
+
+    Args:
+        rows: that it was given to fit.
+        watched: outputs and rows of pictures that were watched while it was trained and are not reported on.
+        tuned: whether its network was tuned, so that what is held out was held out of the training.
+    """
+    if watched is not None:
+        return watched[0], watched[1], HELD_OUT
+    if head.held_out is None:
+        return None
+    places, outputs = head.held_out
+    clean = places < len(rows)  # further rows are augmented views of the same pictures
+    return outputs[clean], rows[places[clean]], OUT_OF_FOLD if head.history is None and not tuned else HELD_OUT
 
 
 def only(task: str, what: str, *able: str) -> None:

@@ -17,7 +17,7 @@ from headstart.heads import Head, label_losses, linear
 from headstart.label_figures import LabelsEvaluation
 from headstart.predictions import LabelsPrediction
 from headstart.probes import answers_out_of_fold
-from headstart.tasks import Matched
+from headstart.tasks import Matched, held_back
 from headstart.thresholds import Thresholds
 from headstart.verdict import of_labels as verdict  # noqa: F401
 
@@ -55,16 +55,11 @@ def settle(
     tuned: bool = False,
 ) -> tuple[Head, Thresholds]:
     """The head as it is, and the threshold of each label."""
-    if watched is not None:
-        on = "pictures held out of the training"
-        return head, thresholds.choose(watched[0], dataset.target_matrix(watched[1]), dataset.classes, on=on)
-    if head.held_out is None:
+    held = held_back(head, rows, watched=watched, tuned=tuned)
+    if held is None:
         return head, thresholds.usual(dataset.classes)
-    places, probabilities = head.held_out
-    clean = places < len(rows)  # further rows are augmented views of the same pictures
-    on = "training pictures, out of fold" if head.history is None and not tuned else "pictures held out of the training"
-    truth = dataset.target_matrix(rows[places[clean]])
-    return head, thresholds.choose(probabilities[clean], truth, dataset.classes, on=on)
+    said, which, on = held
+    return head, thresholds.choose(said, dataset.target_matrix(which), dataset.classes, on=on)
 
 
 def score(outputs: np.ndarray, dataset: Dataset, rows: np.ndarray, *, split: str, rule: Thresholds) -> LabelsEvaluation:

@@ -17,7 +17,7 @@ from headstart.heads import Head, linear
 from headstart.number_figures import Guess, NumbersEvaluation
 from headstart.predictions import NumberPrediction
 from headstart.probes import answers_out_of_fold
-from headstart.tasks import Matched
+from headstart.tasks import Matched, held_back
 from headstart.verdict import of_numbers as verdict  # noqa: F401
 
 NAME = "numbers"
@@ -57,15 +57,11 @@ def settle(
     """The head as it is, the interval that goes with its numbers, and what always saying the same would be."""
     values = dataset.target_matrix(rows)[:, 0].astype(np.float64)
     guess = Guess(float(np.median(values)), float(values.mean()))
-    if watched is not None:
-        on = "pictures held out of the training"
-        return head, bands.fit(watched[0][:, 0], dataset.target_matrix(watched[1])[:, 0], guess=guess, on=on)
-    if head.held_out is None:
+    held = held_back(head, rows, watched=watched, tuned=tuned)
+    if held is None:
         return head, bands.fit(np.zeros(0), np.zeros(0), guess=guess)
-    places, found = head.held_out
-    clean = places < len(rows)  # further rows are augmented views of the same pictures
-    on = "training pictures, out of fold" if head.history is None and not tuned else "pictures held out of the training"
-    return head, bands.fit(found[clean, 0], values[places[clean]], guess=guess, on=on)
+    said, which, on = held
+    return head, bands.fit(said[:, 0], dataset.target_matrix(which)[:, 0], guess=guess, on=on)
 
 
 def score(outputs: np.ndarray, dataset: Dataset, rows: np.ndarray, *, split: str, rule: Band) -> NumbersEvaluation:
