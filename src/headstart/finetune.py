@@ -180,14 +180,13 @@ class Tuned:
     """A tuned network, ready for whoever measures it: its spec, features, outputs and head.
 
     Attributes:
-        fitted: rows that it was trained on; `judged` those that judged it, with `answers` of them.
+        judged: rows that judged it, with `answers` of them.
     """
 
     spec: TrunkSpec
     features: Features
     outputs: tuple[Output, ...]
     layers: tuple[Layer, ...]
-    fitted: np.ndarray
     judged: np.ndarray
     answers: np.ndarray
 
@@ -580,7 +579,7 @@ class _Run:
         ours = tuple(found[output.layer, output.pooling] for output in outputs)
         layers = job.head_layers(self._head(outputs))
         answers = apply(layers, features.matrix(self.judge, ours))
-        return Tuned(spec, features, ours, layers, self.fit_rows, self.judge, answers)
+        return Tuned(spec, features, ours, layers, self.judge, answers)
 
     @property
     def _where(self) -> str:
