@@ -16,13 +16,13 @@ from headstart import finetune
 def main(given):
     said = []
     if given.unguarded:
-        judge = finetune._verdict
+        judge = finetune.verdict
 
         def lenient(*evidence):
             said.append(judge(*evidence)[0])
             return True, "the guard is off"
 
-        finetune._verdict = lenient
+        finetune.verdict = lenient
 
     def show(stage, _done, total):
         if total == 0:  # a sentence

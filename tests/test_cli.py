@@ -587,13 +587,19 @@ def test_plain_lines_come_at_the_start_now_and_then_and_at_the_end(monkeypatch):
         "features: 1,200 of 1,200, 100/s",
         "training the head: 1",
     ]
+    lines.clear()
+    for second in range(20, 27):  # the same stage once more, after a pause
+        clock[0] = 100.0 + second
+        show("features", 50 * (second - 19), 400)
+    assert lines == ["features: 50 of 400", "features: 300 of 400, 50/s, 2 s left"]
 
 
 def test_bars_are_drawn_on_a_terminal_and_taken_away(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
     with _common.progress() as show:
-        show("features", 1, 10)
+        for done in (1, 10, 2):
+            show("features", done, 10)
         show("training the head", 3, None)
     out, err = capsys.readouterr()
     assert out == ""

@@ -9,29 +9,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from headstart import comparison, finetune, heads, tuning_files
+from headstart import finetune, heads, trials, tuning_files
 from headstart.errors import EngineError, MissingExtraError, RecipeError
-from headstart.evaluate import score
 from headstart.features import extract
-from headstart.finetune import (
-    Frozen,
-    Trial,
-    Tuning,
-    _chosen,
-    _error,
-    _Run,
-    _spread,
-    _told,
-    _verdict,
-    boundary_of,
-    for_far_pictures,
-    named,
-    outlook,
-    tune,
-)
+from headstart.finetune import Frozen, _error, _Run, _spread, _told, named, outlook, tune
 from headstart.heads import Head, HeadData
 from headstart.recipe import Recipe
 from headstart.store import Store
@@ -39,106 +21,6 @@ from headstart.trunk import spec
 from headstart.tuning_rules import Settings
 
 BOUNDARY, CUT = "conv_pw_5_relu", "conv_pw_11_relu"
-ENDS = ["block5", "block4", "block3"]
-
-
-# ---- which part -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("how", "found"),
-    [("full", (None, 4)), ("blocks=1", ("block5", 1)), ("blocks=3", ("block3", 3)), ("blocks=4", (None, 4)),
-     ("blocks=99", (None, 4)), ("block5", ("block5", 1)), ("block3", ("block3", 3))],
-)  # fmt: skip
-def test_how_far_down_is_a_boundary_and_a_number_of_blocks(how, found):
-    assert boundary_of(how, ENDS) == found
-
-
-def test_a_boundary_that_there_is_not_is_named_with_those_that_look_like_it():
-    with pytest.raises(RecipeError, match=r"block3, block4, block5\. Did you mean .*block4"):
-        boundary_of("blok4", ENDS)
-    with pytest.raises(RecipeError, match="there are none"):
-        boundary_of("anything", [])
-
-
-def test_the_lowest_boundary_is_one_that_is_worth_keeping_and_the_middle_one_is_higher():
-    ends = [{"layer": name, "kept": name != "block3"} for name in ENDS]
-    assert _Run._lowest(ends) == ("block4", 2)
-    assert _Run._lowest([{"layer": "a", "kept": False}]) == (None, 2)
-    assert _Run._lowest([]) == (None, 1)
-    many = [{"layer": f"b{number}", "kept": True} for number in range(9)]
-    assert _Run._middle(many, ("b8", 9)) == ("b2", 3)
-    assert _Run._middle(many, ("b0", 1)) is None
-    assert _Run._kept("block3", 3, ends) == (None, 4)
-    assert _Run._kept("block4", 2, ends) == ("block4", 2)
-
-
-# ---- the verdict ----------------------------------------------------------------------------------------------------
-
-
-def compared(first, second):
-    """Of answers that are right or wrong as told."""
-    labels = np.zeros(len(first), int)
-
-    def answers(right):
-        return np.where(np.array(right)[:, None], [0.9, 0.1], [0.1, 0.9])
-
-    return comparison.compare(*(
-        score(answers(right), labels, ("a", "b"), split="validation", rows=np.arange(len(labels)))
-        for right in (first, second)
-    ))  # fmt: skip
-
-
-def verdict(gained, lost, of=200, differences=(0.1, 0.1)):
-    """So many pictures right by the tuned alone and by the frozen alone; mean and deviation of the loss that it has
-    less."""
-    first = np.array([True] * gained + [False] * lost + [True] * (of - gained - lost))
-    second = np.array([False] * gained + [True] * lost + [True] * (of - gained - lost))
-    mean, deviation = differences
-    spread = np.resize([-1.0, 1.0], of) * deviation + mean
-    return _verdict(compared(first, second), spread)
-
-
-@pytest.mark.parametrize(
-    ("gained", "lost", "differences", "kept", "why"),
-    [
-        (20, 2, (0.1, 0.1), True, "by accuracy"),
-        (20, 2, (-0.1, 0.1), True, "by accuracy"),  # more pictures right, whatever the loss
-        (2, 20, (0.5, 0.1), False, "fewer pictures right"),
-        (3, 2, (0.1, 0.1), True, "more than noise"),
-        (0, 0, (0.1, 0.1), True, "more than noise"),
-        (2, 3, (0.1, 0.1), False, "fewer pictures right"),
-        (3, 2, (0.01, 1.0), False, "may be noise"),
-        (0, 0, (0.0, 0.0), False, "may be noise"),
-        (3, 2, (-0.1, 0.1), False, "may be noise"),
-    ],
-)
-def test_it_is_kept_where_it_is_better_by_more_than_noise(gained, lost, differences, kept, why):
-    found, said = verdict(gained, lost, differences=differences)
-    assert found is kept
-    assert why in said
-
-
-@given(st.integers(0, 60), st.integers(0, 60), st.floats(-1, 1), st.floats(0, 1))
-def test_what_names_fewer_pictures_right_is_never_kept(gained, lost, mean, deviation):
-    kept, _ = verdict(gained, lost, differences=(mean, deviation))
-    assert not (kept and gained < lost)
-    assert not (kept and gained == lost and mean <= 0)
-
-
-def trial(blocks, losses, norm="frozen"):
-    losses = np.asarray(losses, float)
-    return Trial(f"b{blocks}", blocks, "cut, avg", norm, (0.5, 1.0), 0.5, float(losses.mean()), 0.1, 1.0, losses)
-
-
-def test_the_trial_of_fewer_blocks_is_taken_where_the_pictures_cannot_tell():
-    noise = np.random.default_rng(0).standard_normal(100)
-    deep, high = trial(9, 0.5 + 0 * noise), trial(3, 0.501 + 0.1 * noise - 0.1 * noise.mean())
-    assert _chosen([deep, high]) is high
-    worse = trial(3, 0.6 + 0.1 * noise)
-    assert _chosen([deep, worse]) is deep
-    assert _chosen([worse]) is worse
-    assert _chosen([trial(9, deep.losses), trial(9, deep.losses - 0.001)]).loss == pytest.approx(0.499)
 
 
 # ---- what is told ---------------------------------------------------------------------------------------------------
@@ -161,23 +43,6 @@ def test_what_the_worker_reports_is_said():
     assert words[4].endswith("state-00000020.npz; beginning anew")
     assert words[5] == "tuning: going on from step 12"
     assert said[7:] == [("tuning", 4, 8), ("tuning", 5, 8)]
-
-
-def test_what_was_not_tried_is_told_as_frozen():
-    found = Tuning("auto", False, "there are few pictures")
-    assert found.words == "The network stays frozen: there are few pictures."
-    assert found.decided == {"fine_tune": "off", "fine_tune_options": {}}
-    assert json.loads(json.dumps(found.as_dict()))["kept"] is False
-
-
-def test_what_was_kept_is_a_recipe_that_does_the_same():
-    settings = Settings(epochs=3, budget=60.0, find_rate=True)
-    for boundary in (None, "block5"):
-        found = Tuning("auto", True, "", boundary, 2, settings, kept=True).decided
-        assert found["fine_tune"] == (boundary or "full")
-        assert Recipe(**found).fine_tune_options["epochs"] == 3
-        assert not {"budget", "find_rate"} & set(found["fine_tune_options"])
-    assert Tuning("auto", True, "", "b", 2, settings, kept=False).decided["fine_tune"] == "off"
 
 
 # ---- before anything ------------------------------------------------------------------------------------------------
@@ -378,7 +243,7 @@ def test_tuning_starts_at_the_frozen_classifier_and_the_compiled_network_is_the_
     assert again.tuned.accuracy.value == evidence.tuned.accuracy.value
     assert again.gain == pytest.approx(evidence.gain)
     with pytest.MonkeyPatch.context() as patch:  # whatever is kept, the compiled network says what the worker said
-        patch.setattr(finetune, "_verdict", lambda *_: (True, "for once"))
+        patch.setattr(finetune, "verdict", lambda *_: (True, "for once"))
         kept, tuned = tune(frozen, recipe, store)
     assert kept.decided["fine_tune"] == BOUNDARY
     assert np.abs(tuned.answers - said).max() < 1e-3  # activations of the boundary are kept in half precision
@@ -435,4 +300,4 @@ def test_a_cut_is_named_as_a_recipe_names_it(frozen):
     outputs = frozen[0].features.outputs
     assert named(outputs[:1]) == {"cut": outputs[0].layer, "pooling": outputs[0].pooling}
     assert named(outputs[:2]) == {"cut": outputs[0].layer, "pooling": "avg+max"}
-    assert for_far_pictures(frozen[0].features) == ()  # of three cuts, none is in the middle
+    assert trials.for_far_pictures(outputs) == ()  # of three cuts, none is in the middle

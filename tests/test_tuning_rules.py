@@ -82,7 +82,7 @@ def test_every_field_can_be_given_and_stays():
     told = {
         "epochs": 3, "batch_size": 8, "learning_rate": 0.01, "layer_decay": 0.5, "warmup": 0.2, "label_smoothing": 0.05,
         "weight_decay": 0.1, "clip_norm": 2.0, "batch_norm": "batch", "momentum": 0.7, "patience": 1, "balanced": True,
-        "mixup": 0.2, "cutmix": 0.0, "ema": 0.9, "find_rate": True, "budget": 60.0,
+        "mixup": 0.2, "cutmix": 0.0, "ema": 0.9, "find_rate": True, "refit": False, "budget": 60.0,
     }  # fmt: skip
     found = settings_for(100, [50, 50], given=told)
     assert found.as_dict() == told
@@ -170,5 +170,5 @@ def test_tuning_is_worth_it_where_half_the_mistakes_would_show(judged, error, fe
 
 def test_the_defaults_are_within_their_own_ranges():
     assert Settings().as_dict().keys() == {
-        *tuning_rules._RANGES, "batch_norm", "balanced", "find_rate",
+        *tuning_rules._RANGES, "batch_norm", "balanced", "find_rate", "refit",
     }  # fmt: skip

@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from headstart.features import Features as Features
     from headstart.findings import Finding as Finding
     from headstart.findings import Findings as Findings
-    from headstart.finetune import Tuning as Tuning
     from headstart.head_start import HeadStart as HeadStart
     from headstart.heads import Head as Head
     from headstart.intervals import wilson as wilson
@@ -67,6 +66,7 @@ if TYPE_CHECKING:
     from headstart.summary import LayerFacts as LayerFacts
     from headstart.summary import Summary as Summary
     from headstart.trunk import Trunk as Trunk
+    from headstart.tuning_evidence import Tuning as Tuning
 
 __all__ = [
     "Classifier", "Comparison", "Dataset", "Evaluation", "Explanation", "Features", "Finding", "Findings", "Head",
@@ -86,7 +86,7 @@ _HOME = {
     "TrainResult": "result", "Source": "sources", "Trunk": "trunk", "Comparison": "comparison", "compare": "api",
     "HeadStart": "head_start", "LearningCurve": "learning_curve", "compare_scratch": "api",
     "learning_curve_of": "api", "fit_head": "api", "load_recipe": "api", "source": "api", "LayerFacts": "summary",
-    "Summary": "summary", "Ranking": "ranking", "rank": "api", "Tuning": "finetune",
+    "Summary": "summary", "Ranking": "ranking", "rank": "api", "Tuning": "tuning_evidence",
     "pictures_in": "answers", "write_csv": "answers",
 }  # fmt: skip
 """Which module each public name is found in; `errors` and `sources` are modules themselves."""

@@ -15,14 +15,13 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from headstart import comparison, heads, tasks, trunk, tuning_files, tuning_rules
-from headstart.comparison import Comparison
-from headstart.errors import EngineError, MissingExtraError, NoRoomError, RecipeError, near
+from headstart import comparison, heads, tasks, trials, trunk, tuning_files, tuning_rules
+from headstart.errors import EngineError, MissingExtraError, NoRoomError
 from headstart.evaluate import Evaluation, score
 from headstart.features import Features, extract
 from headstart.few import few, merged
@@ -32,147 +31,25 @@ from headstart.logbook import Logbook
 from headstart.progress import Progress, notice, silent
 from headstart.recipe import Recipe
 from headstart.store import Store
+from headstart.trials import Trial, cut_of
 from headstart.trunk import Output, TrunkSpec
-from headstart.tuning_rules import ADAPT, AUTO, BLOCKS, BUDGET, FROZEN, FULL, OFF, Settings, Worth
+from headstart.tuning_evidence import Tuning, interval, verdict
+from headstart.tuning_rules import ADAPT, AUTO, BUDGET, FROZEN, OFF, Settings, Worth
 from headstart.worker import LazyWorker, building_backend, lazy
 
 FOLDER = "tuning"
 MOST_KEPT = 110_000
 """Numbers a picture that are worth keeping at a boundary: 220 kB each, which reads faster than it is computed."""
-TRIAL_STEPS, TRIAL_PICTURES = 60, 2_000
+TRIAL_STEPS, TRIAL_PICTURES, TRIAL_VIEWS = 60, 2_000, 1
 FEWEST_JUDGED = 10
 """Pictures that must be there to judge by, however much tuning is asked for."""
 MOST_TUNED, MOST_JUDGED = 20_000, 5_000
 """Pictures that `auto` tunes on and judges by: more of them would not be seen within its budget."""
 _JOB = "fine-tuning"
-_ERRORS = 1.96
+_AGAIN = "fine-tuning on all training pictures"
 _FOR_TRIALS = 0.4  # of the budget
 _KEPT = "what was trained is kept: the same command goes on from there"
 _KILLED, _MOST_PARTS = "ended with status -9", 4
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A short training with one way of tuning: `boundary` (None for all of the network), `cut`, `batch_norm`.
-
-    Attributes:
-        accuracy, loss: on the judging pictures afterwards, the loss at the best temperature.
-        before: the same two before the first step.
-        seconds: that it took; `step_seconds` of a step.
-    """
-
-    boundary: str | None
-    blocks: int
-    cut: str
-    batch_norm: str
-    before: tuple[float, float]
-    accuracy: float
-    loss: float
-    step_seconds: float
-    seconds: float
-    losses: np.ndarray = field(repr=False, compare=False)
-
-    def as_dict(self) -> dict[str, Any]:
-        values = {name: value for name, value in vars(self).items() if name != "losses"}
-        return {**values, "before": list(self.before)}
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """What fine-tuning did, and what it was worth.
-
-    Attributes:
-        how: as it was asked for: `auto`, `full`, `blocks=N`, or a layer.
-        tried: whether anything was trained; `why` says why not.
-        boundary: the layer below which nothing was tuned; None where everything was.
-        blocks: how many blocks were tuned.
-        settings: how.
-        judged, judged_on: how many pictures decided, and which these are: neither side was fitted on them.
-        frozen, tuned: both on these pictures, and `compared` the paired test between them, the tuned one first; None
-            where pictures have labels or a number.
-        losses: mean loss of both on these pictures, as `losses` of the task has it (`tasks/`).
-        gain: of loss that the tuned one has less, with its 95 % interval.
-        kept: whether the tuned one was taken.
-        history: of the tuned part, as Keras has it; `val_` is on the judging pictures.
-        seconds: of each epoch.
-        trials: what `auto` chose from.
-        rates: of the rate finder: `rates`, `losses`, `found`.
-        resumed: steps that an earlier, broken-off run had done.
-        passed_over: states on disk that were damaged.
-        took: seconds in all.
-    """
-
-    how: str
-    tried: bool
-    why: str
-    boundary: str | None = None
-    blocks: int = 0
-    settings: Settings | None = None
-    frozen: Evaluation | None = field(default=None, repr=False)
-    tuned: Evaluation | None = field(default=None, repr=False)
-    compared: Comparison | None = field(default=None, repr=False)
-    gain: tuple[float, float, float] | None = None
-    losses: tuple[float, float] | None = None
-    judged: int = 0
-    judged_on: str = ""
-    kept: bool = False
-    history: dict[str, list[float]] = field(default_factory=dict, repr=False)
-    seconds: tuple[float, ...] = field(default=(), repr=False)
-    trials: tuple[Trial, ...] = ()
-    rates: dict[str, Any] | None = field(default=None, repr=False)
-    resumed: int = 0
-    passed_over: tuple[str, ...] = ()
-    took: float = 0.0
-
-    @property
-    def what(self) -> str:
-        """What was tuned, as a sentence."""
-        if self.boundary is None:
-            return "The whole network was tuned."
-        if self.blocks == 1:
-            return f"What lies above {self.boundary} was tuned."
-        return f"The {self.blocks} blocks above {self.boundary} were tuned."
-
-    @property
-    def decided(self) -> dict[str, Any]:
-        """Fields of the recipe, as they were decided."""
-        if not self.kept or self.settings is None:
-            return {"fine_tune": OFF, "fine_tune_options": {}}
-        options = {
-            name: value for name, value in self.settings.as_dict().items() if name not in ("budget", "find_rate")
-        }
-        return {"fine_tune": self.boundary or FULL, "fine_tune_options": options}
-
-    @property
-    def words(self) -> str:
-        """What came of it, in some sentences."""
-        if not self.tried or self.gain is None:
-            return f"The network stays frozen: {self.why}."
-        taken = "It is kept" if self.kept else "The frozen one is kept"
-        if self.compared is not None:
-            said = self.compared.words("the tuned network", "the frozen one")
-        else:
-            before, after = self.losses or (math.nan, math.nan)
-            loss = f"a loss of {before:.3f}, tuned {after:.3f}"
-            said = f"On {self.judged:,} pictures that judge, the frozen network has {loss}."
-        return f"{self.what} {said} {taken}: {self.why}."
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "how": self.how, "tried": self.tried, "kept": self.kept, "words": self.words,
-            "boundary": self.boundary, "blocks": self.blocks,
-            "settings": self.settings.as_dict() if self.settings else None,
-            "frozen": self.frozen.accuracy.as_dict() if self.frozen else None,
-            "tuned": self.tuned.accuracy.as_dict() if self.tuned else None,
-            "compared": self.compared.as_dict() if self.compared else None,
-            "losses": dict(zip(("frozen", "tuned"), self.losses, strict=True)) if self.losses else None,
-            "judged": {"n": self.judged, "on": self.judged_on} if self.judged else None,
-            "loss_gain": dict(zip(("value", "low", "high"), self.gain, strict=True)) if self.gain else None,
-            "history": self.history, "epoch_seconds": [round(value, 3) for value in self.seconds],
-            "trials": [trial.as_dict() for trial in self.trials], "rates": self.rates, "resumed": self.resumed,
-            "passed_over": list(self.passed_over), "seconds": round(self.took, 3),
-        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -181,6 +58,8 @@ class Tuned:
 
     Attributes:
         judged: rows that judged it, with `answers` of them.
+        witness: where it was trained once more on all pictures, the features of the one that was judged: that one had
+            not seen the judging pictures.
     """
 
     spec: TrunkSpec
@@ -189,6 +68,7 @@ class Tuned:
     layers: tuple[Layer, ...]
     judged: np.ndarray
     answers: np.ndarray
+    witness: Features | None = None
 
     def head(self, frozen: Frozen) -> Head:
         """The tuned head, with what it said of pictures that it had not seen."""
@@ -207,6 +87,7 @@ class Frozen:
         spec: its source.
         features: of all pictures.
         outputs: that the head stands on; `far` are those that `auto` may stand it on instead, empty for none.
+        near: whether the pictures are near those that the source knows, where that is known (`trials.near_source`).
         head: as it was fitted on `rows`.
         rows: the training rows; `folds` their cross-validation folds.
         judge: rows that neither side may be fitted on and that decide; None takes a fold of the training rows.
@@ -220,6 +101,7 @@ class Frozen:
     folds: np.ndarray
     judge: np.ndarray | None = None
     far: tuple[Output, ...] = ()
+    near: bool | None = None
 
     def answers(self, rows: np.ndarray) -> np.ndarray:
         """What it says of some rows, float32 (rows, classes)."""
@@ -319,26 +201,28 @@ class _Run:
             self.options.setdefault("budget", BUDGET)
             self.fit_rows = _spread(self.fit_rows, MOST_TUNED, recipe.seed)
             self.judge = _spread(self.judge, MOST_JUDGED, recipe.seed)
-        self._heads: dict[tuple[Output, ...], Head] = {}
+        self._heads: dict[tuple[tuple[Output, ...], int], Head] = {}
         self._tried: tuple[Trial, ...] = ()
         self._kind = "batch"
         self._parts = 1  # that a batch is divided into, since a worker ran out of memory
 
     def go(self, worker: LazyWorker) -> tuple[Tuning, Tuned | None]:
-        head = self._head(self.frozen.outputs)
+        head = self._head(self.frozen.outputs, self.fit_rows)
         answers = apply(head.layers, self.frozen.features.matrix(self.judge, self.frozen.outputs))
         before = self._scored(answers)
         self._kind = worker.call("tuning:normalisation", spec=self.frozen.spec.for_worker())
         chosen = self._asked(worker)
-        trials = self._tried
+        tried = self._tried
+        losses = self._losses(answers)
         if chosen is None:
-            trials = self._trials(worker)
-            best = _chosen(trials)
-            losses = self._losses(answers)
-            if not _gains(losses - best.losses, errors=0.0):
+            tried = self._trials(worker, losses)
+            best = trials.chosen(tried)
+            if not trials.gains(losses - best.losses, errors=0.0):
                 change = f"{losses.mean():.3f} to {best.loss:.3f}"
-                why = f"{len(trials)} short trials gained nothing that shows; the best took the loss from {change}"
-                return Tuning(AUTO, False, why, frozen=before, trials=trials), None
+                short = "a short trial" if len(tried) == 1 else f"{len(tried)} short trials"
+                why = f"{short} gained nothing that shows; the best took the loss from {change}"
+                return Tuning(AUTO, False, why, frozen=before, trials=tried), None
+            self._promise(best)
             chosen = (best.boundary, best.blocks, self._outputs_of(best.cut), best.batch_norm)
         boundary, blocks, outputs, batch_norm = chosen
         settings = self._settings(batch_norm, len(self.fit_rows))
@@ -350,7 +234,7 @@ class _Run:
             job = replace(job, settings=settings)
         told = self._trained(worker, job, rates)
         evidence = Tuning(
-            self.recipe.fine_tune, True, "", boundary, blocks, settings, frozen=before, trials=trials, rates=rates,
+            self.recipe.fine_tune, True, "", boundary, blocks, settings, frozen=before, trials=tried, rates=rates,
             history=told.get("history", {}), seconds=tuple(told.get("seconds", ())),
             resumed=int(told.get("resumed", 0)), passed_over=tuple(told.get("passed_over", ())),
         )  # fmt: skip
@@ -360,14 +244,46 @@ class _Run:
         tuned = self._compiled(job, outputs)
         after = self._scored(tuned.answers)
         found = comparison.compare(after, before) if after is not None and before is not None else None
-        one, other = self._losses(answers), self._losses(tuned.answers)
-        kept, why = _verdict(found, one - other)
+        lower = self._losses(tuned.answers)
+        kept, why = verdict(found, losses - lower)
         job.tidy()
         evidence = replace(
-            evidence, tuned=after, compared=found, gain=_interval(one - other), kept=kept, why=why,
-            losses=(float(one.mean()), float(other.mean())), judged=len(self.judge), judged_on=self._where,
+            evidence, tuned=after, compared=found, gain=interval(losses - lower), kept=kept, why=why,
+            losses=(float(losses.mean()), float(lower.mean())), judged=len(self.judge), judged_on=self._where,
         )  # fmt: skip
-        return evidence, tuned if kept else None
+        if not kept:
+            return evidence, None
+        return self._on_all(worker, job, told, evidence, tuned)
+
+    def _on_all(
+        self, worker: LazyWorker, judged: tuning_files.Job, told: dict[str, Any], evidence: Tuning, tuned: Tuned
+    ) -> tuple[Tuning, Tuned]:
+        """Train once more in the same way, with the pictures that judged among those that are trained on.
+
+        That the way is a good one is known by then; a fifth more pictures make it better. It ends after as many epochs
+        as were best for the judge.
+        """
+        epochs = int(told["best"]) + 1
+        rows = np.sort(np.concatenate([self.fit_rows, self.judge]))
+        each = float(np.median(told["seconds"])) * len(rows) / len(self.fit_rows)
+        budget, spent = judged.settings.budget, told["spent"] + sum(told["seconds"])  # of a run that was not broken off
+        wrong = None if evidence.tuned is None else round(len(self.judge) * (1 - evidence.tuned.accuracy.value))
+        why = tuning_rules.why_not_again(
+            judged.settings, apart=self.frozen.judge is not None, wrong=wrong, seconds=epochs * each,
+            left=math.inf if budget is None else budget - spent,
+        )  # fmt: skip
+        if why:
+            return replace(evidence, alone=why), tuned
+        settings = replace(judged.settings, budget=None, epochs=int(told["epochs"]))
+        job = self._prepared(tuned.outputs, judged.boundary, settings, rows, self.judge, "all")
+        more = self._trained(worker, job, stage=_AGAIN, until=epochs)
+        again = self._compiled(job, tuned.outputs)
+        job.tidy()
+        evidence = replace(
+            evidence, on_all=len(rows), resumed=evidence.resumed + int(more["resumed"]),
+            passed_over=(*evidence.passed_over, *more["passed_over"]),
+        )  # fmt: skip
+        return evidence, replace(again, answers=tuned.answers, witness=tuned.features)
 
     # ---- what is to be tuned ----------------------------------------------------------------------------------------
 
@@ -377,8 +293,8 @@ class _Run:
             return None
         outputs = self.frozen.outputs
         ends = self._ends(worker, outputs)
-        boundary, blocks = boundary_of(self.recipe.fine_tune, [end["layer"] for end in ends])
-        boundary, blocks = self._kept(boundary, blocks, ends)
+        boundary, blocks = trials.boundary_of(self.recipe.fine_tune, [end["layer"] for end in ends])
+        boundary, blocks = trials.worth_keeping(boundary, blocks, ends)
         wanted = self.options.get("batch_norm", AUTO)
         if wanted != AUTO:
             return boundary, blocks, outputs, str(wanted)
@@ -387,24 +303,51 @@ class _Run:
         self._tried = tuple(self._trial(worker, outputs, boundary, blocks, mode) for mode in (FROZEN, ADAPT))
         return boundary, blocks, outputs, min(self._tried, key=lambda trial: trial.loss).batch_norm
 
-    def _trials(self, worker: LazyWorker) -> tuple[Trial, ...]:
-        """Short trainings: as suits pictures near those of the source and as suits far ones, then the better of the two
-        from a higher boundary, which costs less."""
+    def _trials(self, worker: LazyWorker, before: np.ndarray) -> tuple[Trial, ...]:
+        """Short trainings: as suits pictures near those of the source, as suits far ones, or both where it is not known
+        which they are.
+
+        Near ones begin with few blocks, which costs least, and go on to more where that gained something. For far ones
+        it is the lower layers that have to change.
+
+        Args:
+            before: losses of the frozen network on the judging pictures.
+        """
         wanted, near_by, far = str(self.options.get("batch_norm", AUTO)), self.frozen.outputs, self.frozen.far
-        tried = [(near_by, FROZEN), (far or near_by, ADAPT)]
+        near_way, far_way = (near_by, FROZEN), (far or near_by, ADAPT)
         if wanted != AUTO or self._kind != "batch":
             only = wanted if wanted != AUTO else FROZEN
-            tried = [(near_by, only), *([(far, only)] if far else [])]
+            near_way, far_way = (near_by, only), (far or near_by, only)
         done: list[Trial] = []
-        for outputs, mode in tried:
-            if not done or self._may_try():
-                done.append(self._trial(worker, outputs, *self._lowest(self._ends(worker, outputs)), mode))
-        best = min(done, key=lambda trial: trial.loss)
+
+        def attempt(way: tuple[tuple[Output, ...], str], place: tuple[str | None, int]) -> bool:
+            """Whether it gained anything."""
+            if done and not self._may_try():
+                return False
+            done.append(self._trial(worker, way[0], *place, way[1]))
+            return trials.gains(before - done[-1].losses, errors=0.0)
+
+        ways = trials.order(near_way, far_way, near=self.frozen.near)
+        for way in ways:
+            ends = self._ends(worker, way[0])
+            low = trials.lowest(ends)
+            high = trials.middle(ends, low) if way == near_way else None
+            if attempt(way, high or low) and self.frozen.near is not None:
+                break
+        best = trials.chosen(done)
         outputs = self._outputs_of(best.cut)
-        middle = self._middle(self._ends(worker, outputs), (best.boundary, best.blocks))
-        if middle is not None and self._may_try():
-            done.append(self._trial(worker, outputs, *middle, best.batch_norm))
+        low = trials.lowest(self._ends(worker, outputs))
+        if best.blocks < low[1] and trials.gains(before - best.losses, errors=0.0):
+            attempt((outputs, best.batch_norm), low)
         return tuple(done)
+
+    def _promise(self, best: Trial) -> None:
+        """Say what tuning is expected to gain, from the trial that it goes on from."""
+        at_least = f"the loss from {best.before[1]:.3f} to {best.loss:.3f}"
+        if self.dataset.task == "classes":
+            at_least += f" and the accuracy from {best.before[0]:.3f} to {best.accuracy:.3f}"
+        notice(self.progress, f"fine-tuning: {TRIAL_STEPS} steps took {at_least} on {len(self.judge):,} judging"
+               " pictures; the tuning itself should gain at least that")  # fmt: skip
 
     def _may_try(self) -> bool:
         """Whether the budget leaves time for one more trial and for the tuning itself."""
@@ -419,27 +362,9 @@ class _Run:
         )  # fmt: skip
         return found
 
-    @staticmethod
-    def _kept(boundary: str | None, blocks: int, ends: Sequence[dict[str, Any]]) -> tuple[str | None, int]:
-        """The boundary, where its activations are worth keeping; else all of the network is tuned, from pixels."""
-        fits = boundary is None or next(end["kept"] for end in ends if end["layer"] == boundary)
-        return (boundary, blocks) if fits else (None, len(ends) + 1)
-
-    @staticmethod
-    def _lowest(ends: Sequence[dict[str, Any]]) -> tuple[str | None, int]:
-        """The lowest boundary whose activations are worth keeping: the stem below it costs most and knows least."""
-        kept = [(end["layer"], number) for number, end in enumerate(ends, 1) if end["kept"]]
-        return kept[-1] if kept else (None, len(ends) + 1)
-
-    @staticmethod
-    def _middle(ends: Sequence[dict[str, Any]], low: tuple[str | None, int]) -> tuple[str | None, int] | None:
-        """A boundary with about a third as many blocks above it; None where there is hardly a difference."""
-        blocks = round(low[1] / 3)
-        return (ends[blocks - 1]["layer"], blocks) if blocks >= 1 and blocks < low[1] - 1 else None
-
     def _outputs_of(self, cut: str) -> tuple[Output, ...]:
         every = (self.frozen.outputs, self.frozen.far)
-        return next(outputs for outputs in every if outputs and _name(outputs) == cut)
+        return next(outputs for outputs in every if outputs and cut_of(outputs) == cut)
 
     def _settings(self, batch_norm: str, pictures: int) -> Settings:
         counts: list[int] = []
@@ -465,13 +390,13 @@ class _Run:
         job = self._prepared(outputs, boundary, settings, rows, self.judge, "trial")
         told = job.tried()
         if told is None:
-            what = f"trial: {blocks} blocks below {_name(outputs)}, {batch_norm}"
+            what = f"trial: {blocks} blocks below {cut_of(outputs)}, {batch_norm}"
             told = self._call(worker, "tuning:tune", job, what, steps=TRIAL_STEPS)
             job.note_trial(told)
         losses = self._losses(job.answers())
         accuracy, loss = told["after"]
         return Trial(
-            boundary, blocks, _name(outputs), batch_norm, tuple(told["before"]), accuracy, loss, told["step_seconds"],
+            boundary, blocks, cut_of(outputs), batch_norm, tuple(told["before"]), accuracy, loss, told["step_seconds"],
             time.perf_counter() - begun, losses,
         )  # fmt: skip
 
@@ -480,7 +405,7 @@ class _Run:
         judge: np.ndarray, kind: str,
     ) -> tuning_files.Job:  # fmt: skip
         """A folder with what the worker is given, named by all that the outcome hangs on."""
-        head, digests = self._head(outputs), self.dataset.digests or ()
+        head, digests = self._head(outputs, rows if kind == "all" else self.fit_rows), self.dataset.digests or ()
         plain = {name: value for name, value in settings.as_dict().items() if name != "budget"}
         key = json_digest({
             "version": tuning_files.VERSION, "kind": kind, "precision": os.environ.get("HEADSTART_TUNING_PRECISION"),
@@ -495,17 +420,22 @@ class _Run:
         })  # fmt: skip
         return tuning_files.prepare(
             cache_folder() / FOLDER / key, self.frozen.features, self.frozen.spec, self.recipe, self.store, rows=rows,
-            judge=judge, boundary=boundary, outputs=outputs, head=head, settings=settings, progress=self.progress,
+            judge=judge, boundary=boundary, outputs=outputs, head=head, settings=settings,
+            views=TRIAL_VIEWS if kind == "trial" else tuning_files.VIEWS, progress=self.progress,
         )  # fmt: skip
 
     def _trained(
-        self, worker: LazyWorker, job: tuning_files.Job, rates: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+        self, worker: LazyWorker, job: tuning_files.Job, rates: dict[str, Any] | None = None, *, stage: str = _JOB,
+        until: int | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         finished = job.finished()
         if finished is not None:
             return finished
         spent = time.perf_counter() - self.start
-        told = self._call(worker, "tuning:tune", job, _JOB, target=str(job.target), spent=spent, book=self.book)
+        told = self._call(
+            worker, "tuning:tune", job, stage, target=str(job.target), spent=spent, until=until,
+            book=None if until else self.book,
+        )  # fmt: skip
         if told["stopped"]:
             raise KeyboardInterrupt(_KEPT)
         if told["epochs"]:
@@ -548,20 +478,21 @@ class _Run:
             job.may_go_on()
         return result
 
-    def _head(self, outputs: tuple[Output, ...]) -> Head:
-        """The same kind of head on these outputs, fitted without the pictures that judge."""
-        if outputs == self.frozen.outputs and self.frozen.judge is not None:
+    def _head(self, outputs: tuple[Output, ...], rows: np.ndarray) -> Head:
+        """The same kind of head on these outputs, fitted on these rows."""
+        if outputs == self.frozen.outputs and len(rows) == len(self.frozen.rows):
             return self.frozen.head
-        if outputs not in self._heads:
-            inside = np.isin(self.frozen.rows, self.fit_rows)
+        if (outputs, len(rows)) not in self._heads:
+            inside = np.isin(self.frozen.rows, rows)
             data = HeadData(
-                self.frozen.features.matrix(self.fit_rows, outputs), self.labels[self.fit_rows],
-                len(self.dataset.classes), self.frozen.folds[inside], self.recipe.seed,
-                targets=None if self.dataset.task == "classes" else self.dataset.target_matrix(self.fit_rows),
+                self.frozen.features.matrix(rows, outputs), self.labels[rows], len(self.dataset.classes),
+                self.frozen.folds[inside], self.recipe.seed,
+                targets=None if self.dataset.task == "classes" else self.dataset.target_matrix(rows),
                 activation=self.frozen.head.layers[-1].activation,
             )  # fmt: skip
-            self._heads[outputs] = heads.find(self.frozen.head.name).fit(data, options=dict(self.recipe.head_options))
-        return self._heads[outputs]
+            found = heads.find(self.frozen.head.name).fit(data, options=dict(self.recipe.head_options))
+            self._heads[outputs, len(rows)] = found
+        return self._heads[outputs, len(rows)]
 
     def _compiled(self, job: tuning_files.Job, outputs: tuple[Output, ...]) -> Tuned:
         """The tuned network as a source of its own, and what it says of all pictures."""
@@ -577,7 +508,7 @@ class _Run:
             )  # fmt: skip
         found = {(output.layer, output.pooling): output for output in features.outputs}
         ours = tuple(found[output.layer, output.pooling] for output in outputs)
-        layers = job.head_layers(self._head(outputs))
+        layers = job.head_layers(self._head(outputs, self.fit_rows))
         answers = apply(layers, features.matrix(self.judge, ours))
         return Tuned(spec, features, ours, layers, self.judge, answers)
 
@@ -595,54 +526,8 @@ class _Run:
 
 def named(outputs: Sequence[Output]) -> dict[str, str]:
     """`cut` and `pooling` of a recipe, as these outputs have them."""
-    cut, pooling = _name(outputs).split(", ")
+    cut, pooling = cut_of(outputs).split(", ")
     return {"cut": cut, "pooling": pooling}
-
-
-def for_far_pictures(features: Features) -> tuple[Output, ...]:
-    """Where to cut for tuning on pictures far from the source's: at two thirds, averages and maxima side by side.
-
-    The top of a network is about its own classes, and its maps are coarse. A frozen network has little to choose from
-    for such pictures; one that is tuned can make what is needed out of its middle (`docs/finetune.md`). None where the
-    features hold no such outputs.
-    """
-    layers = list(dict.fromkeys(output.layer for output in features.outputs))
-    at = layers[round(0.7 * (len(layers) - 1))]
-    found = tuple(output for output in features.outputs if output.layer == at)
-    return found if {output.pooling for output in found} == {"avg", "max"} and len(layers) > 3 else ()
-
-
-def boundary_of(how: str, ends: Sequence[str]) -> tuple[str | None, int]:
-    """Below which layer nothing is tuned, and how many blocks lie above it.
-
-    Args:
-        how: `full`, `blocks=N` or a layer's name.
-        ends: block ends below the cut, the deepest first.
-
-    Raises:
-        RecipeError: there is no such layer.
-
-    >>> boundary_of("blocks=2", ["block5", "block4", "block3"])
-    ('block4', 2)
-    >>> boundary_of("full", ["block5"]), boundary_of("block5", ["block5"])
-    ((None, 2), ('block5', 1))
-    """
-    if how == FULL:
-        return None, len(ends) + 1
-    if how.startswith(BLOCKS):
-        count = int(how.removeprefix(BLOCKS))
-        return (ends[count - 1], count) if count <= len(ends) else (None, len(ends) + 1)
-    if how not in ends:
-        raise RecipeError(
-            f"fine_tune {how!r} is none of auto, off, full, blocks=N and the block ends below the cut:"
-            f" {', '.join(reversed(ends)) or 'there are none'}.{near(how, ends)}"
-        )
-    return how, list(ends).index(how) + 1
-
-
-def _name(outputs: Sequence[Output]) -> str:
-    layers = "+".join(dict.fromkeys(output.layer for output in outputs))
-    return f"{layers}, {'+'.join(output.pooling for output in outputs if output.layer == outputs[0].layer)}"
 
 
 def _spread(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
@@ -651,38 +536,6 @@ def _spread(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
         return rows
     picked: np.ndarray = rows[np.sort(np.random.default_rng([seed, 24]).permutation(len(rows))[:most])]
     return picked
-
-
-def _chosen(trials: Sequence[Trial]) -> Trial:
-    """The one of least loss, or the first of fewer blocks that the pictures cannot tell from it."""
-    best = min(trials, key=lambda trial: trial.loss)
-    level = [each for each in trials if each is best or not _gains(each.losses - best.losses, errors=1.0)]
-    return min(level, key=lambda trial: (trial.blocks, trial.loss))
-
-
-def _gains(differences: np.ndarray, errors: float) -> bool:
-    """Whether the mean lies above zero by so many standard errors."""
-    return bool(differences.mean() > errors * differences.std() / np.sqrt(len(differences)))
-
-
-def _interval(differences: np.ndarray) -> tuple[float, float, float]:
-    mean, error = float(differences.mean()), float(differences.std(ddof=1) / np.sqrt(len(differences)))
-    return mean, mean - _ERRORS * error, mean + _ERRORS * error
-
-
-def _verdict(found: Comparison | None, differences: np.ndarray) -> tuple[bool, str]:
-    """Whether the tuned network is better by more than noise: in accuracy, or in loss and not worse in accuracy."""
-    mean, low, high = _interval(differences)
-    loss = f"the loss falls by {mean:.3f} ({low:.3f} to {high:.3f})"
-    if found is None:
-        return low > 0, f"{loss}, which is more than noise" if low > 0 else f"{loss}, which may be noise"
-    if found.separated and found.difference > 0:
-        return True, f"the pictures tell the two apart by accuracy, and {loss}"
-    if low > 0 and found.difference >= 0:
-        return True, f"accuracy alone does not tell the two apart, but {loss}, which is more than noise"
-    if found.difference < 0:
-        return False, "it names fewer pictures right"
-    return False, f"{loss}, which may be noise"
 
 
 def _told(progress: Progress, stage: str, facts: dict[str, Any]) -> None:
@@ -705,7 +558,9 @@ def _told(progress: Progress, stage: str, facts: dict[str, Any]) -> None:
         notice(progress, f"{stage}: {damaged}{begun}")
     else:
         if "epoch" in facts:
-            figures = f"{facts['metric']:.3f}, loss {facts['loss']:.3f} on the judging pictures"
+            figures = f"loss {facts['loss']:.3f} in training"
+            if "metric" in facts:
+                figures = f"{facts['metric']:.3f}, loss {facts['loss']:.3f} on the judging pictures"
             notice(progress, f"{stage}: epoch {facts['epoch']} of {facts['epochs']}, {figures}")
         progress(stage, int(facts["done"]), facts.get("total"))
 

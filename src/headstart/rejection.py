@@ -105,6 +105,7 @@ class Rejection:
 def fit(
     features: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, outputs: Sequence[Output] = (),
     false_alarm: float = FALSE_ALARM, seed: int = 0, unseen: np.ndarray | None = None,
+    witness: np.ndarray | None = None,
 ) -> Rejection | None:  # fmt: skip
     """A rule from training pictures; None where there are too few of them.
 
@@ -117,6 +118,8 @@ def fit(
         seed: draws the references.
         unseen: rows that the network itself was not tuned on, where it was: the threshold is set on these alone, since
             the others look nearer to each other than new pictures will.
+        witness: features of the same pictures by a network that was not tuned on `unseen`, where the one at hand was:
+            then the threshold is set among these.
 
     Example:
         >>> draws = np.random.default_rng(0).normal(size=(200, 8)) + 3
@@ -135,7 +138,9 @@ def fit(
     references = _directions(features[chosen], parts).astype(np.float16)
     scored = np.arange(count) if unseen is None else unseen
     scored = scored if len(scored) <= _SCORED else np.sort(random.choice(scored, _SCORED, replace=False))
-    scores = _left_out(features, scored, references, parts=parts, groups=groups, of=chosen, neighbours=neighbours)
+    seen_by = features if witness is None else witness
+    among = references if witness is None else _directions(witness[chosen], parts).astype(np.float16)
+    scores = _left_out(seen_by, scored, among, parts=parts, groups=groups, of=chosen, neighbours=neighbours)
     scores = np.sort(scores[np.isfinite(scores)])
     if len(scores) < FEWEST:
         return None

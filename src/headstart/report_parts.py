@@ -11,8 +11,8 @@ from headstart.head_start import HeadStart
 
 if TYPE_CHECKING:
     from headstart.evaluate import Rate as Measured
-    from headstart.finetune import Tuning
     from headstart.learning_curve import LearningCurve
+    from headstart.tuning_evidence import Tuning
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from headstart import report_charts as charts
 if TYPE_CHECKING:  # the page is made without numpy
     from headstart.estimates import Estimate
     from headstart.evaluate import Rate
-    from headstart.finetune import Tuning
     from headstart.head_start import HeadStart
+    from headstart.tuning_evidence import Tuning
 
 
 def view(

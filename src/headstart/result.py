@@ -23,7 +23,7 @@ from headstart.dataset import Dataset
 from headstart.evaluate import Rate
 from headstart.features import Features
 from headstart.findings import Finding
-from headstart.finetune import Frozen, Tuning
+from headstart.finetune import Frozen
 from headstart.head_start import HeadStart
 from headstart.heads import Head
 from headstart.learning_curve import LearningCurve
@@ -33,6 +33,7 @@ from headstart.recipe import Recipe
 from headstart.rejection import Rejection
 from headstart.thresholds import Thresholds
 from headstart.trunk import cuts_of
+from headstart.tuning_evidence import Tuning
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from headstart import (
     second_look,
     targets,
     tasks,
+    trials,
     trunk,
     views,
     watching,
@@ -40,7 +41,7 @@ from headstart.errors import InputError, PhotosError, SourceError
 from headstart.features import Features, extract
 from headstart.files import why_not_writable
 from headstart.findings import refuse
-from headstart.finetune import Frozen, for_far_pictures, named, tune
+from headstart.finetune import Frozen, named, tune
 from headstart.logbook import Logbook
 from headstart.looks import Looks
 from headstart.progress import Progress, silent
@@ -158,7 +159,8 @@ def train(
         frozen = Frozen(
             wanted, features, outputs, head, train_rows, fold,
             judge=rows["validation"] if final == "test" and "validation" in rows else None,
-            far=for_far_pictures(features) if recipe.cut == recipe.pooling == AUTO else (),
+            far=trials.for_far_pictures(features.outputs) if recipe.cut == recipe.pooling == AUTO else (),
+            near=trials.near_source(choice.candidates, features.outputs),
         )  # fmt: skip
         head_seconds = time.perf_counter() - head_start - (features.seconds - first_pass)  # views that epochs asked for
         tuning, tuned = tune(frozen, recipe, store, progress=progress, log=book)
@@ -169,6 +171,7 @@ def train(
         strange = rejection.fit(
             seen, labels[train_rows], group, outputs=outputs, seed=recipe.seed,
             unseen=head.held_out[0] if tuned is not None and head.held_out is not None else None,
+            witness=tuned.witness.matrix(train_rows, outputs) if tuned is not None and tuned.witness else None,
         )  # fmt: skip
         del seen
 

@@ -58,7 +58,7 @@ def normalisation(spec: dict[str, Any]) -> str:
 def tune(
     folder: str, spec: dict[str, Any], outputs: list[list[str]], *, boundary: str | None, head: dict[str, Any],
     settings: dict[str, Any], seed: int, augment: dict[str, Any] | None, target: str | None = None,
-    steps: int | None = None, spent: float = 0.0, parts: int = 1, book: str | None = None,
+    steps: int | None = None, spent: float = 0.0, until: int | None = None, parts: int = 1, book: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train, keep the best epoch's weights, and leave the tuned network without its head at `target`.
 
@@ -74,21 +74,23 @@ def tune(
             is kept.
         steps: steps of a trial; None for whole epochs.
         spent: seconds of the budget that are gone.
+        until: epochs after which it ends with the weights that it has, where the judged are among what is trained on
+            and tell nothing; the rates are those of a whole run. None to keep the best epoch's.
         parts: that a batch is divided into from the start, where it is known that all of it does not fit into memory.
         book: of the loggers that are told of each epoch.
 
     Returns:
         `before` and `after` (metric and loss on the judged), `history`, `seconds` of each epoch, `best` (its number
         from 0, -1 for none), `epochs` (as planned), `step_seconds`, `resumed` (steps that were there already),
-        `passed_over` (damaged states), `stopped` (whether it was asked to), `batch` (pictures that fit into memory at a
-        time).
+        `passed_over` (damaged states), `stopped` (whether it was asked to), `spent` (as it was given at
+        first), `batch` (pictures that fit into memory at a time).
     """
     place = Path(folder)
     training = _prepared(
         place, spec, outputs, boundary=boundary, head=head, settings=settings, seed=seed, augment=augment, parts=parts
     )
     graph = training.graph
-    found = training.trial(steps) if target is None or steps else training.run(place, spent, book)
+    found = training.trial(steps) if target is None or steps else training.run(place, spent, until, book)
     if target is not None and not found["stopped"] and found["epochs"]:
         numbers: dict[str, Any] = {
             f"{number}_{index}": np.asarray(value)
@@ -176,9 +178,9 @@ class _Training:
             "step_seconds": float(np.median(taken[1:] or taken)), "seconds": [time.perf_counter() - start],
         }  # fmt: skip
 
-    def run(self, folder: Path, spent: float, book: str | None = None) -> dict[str, Any]:
+    def run(self, folder: Path, spent: float, until: int | None = None, book: str | None = None) -> dict[str, Any]:
         """Whole epochs."""
-        names = (self.metric, "loss", f"val_{self.metric}", "val_loss")
+        names = (self.metric, "loss", *((f"val_{self.metric}", "val_loss") if until is None else ()))
         history: dict[str, list[float]] = {name: [] for name in names}
         facts: dict[str, Any] = {"seconds": [], "best": [None, -1], "since": 0, "sums": [0.0, 0.0], "partly": 0.0}
         self._make()
@@ -187,9 +189,9 @@ class _Training:
         if begun or passed_over:
             report_progress(resumed=begun, passed_over=passed_over)
         if found is None:
-            facts["before"] = list(self.measured())
+            facts.update(before=list(self.measured()), spent=spent)
             self._begin()
-            facts["epochs"], facts["step_seconds"] = self._plan(spent)
+            facts["epochs"], facts["step_seconds"] = self._plan(spent, until)
             kept = self._kept()
             facts["best"][0] = float("inf")
             if facts["epochs"]:  # what was measured, fitted and planned is kept
@@ -199,10 +201,10 @@ class _Training:
             self.parts = max(self.parts, int(facts["parts"]))
             kept = self._restore(found.arrays)
         stopped, step, epochs = False, begun, int(facts["epochs"])
-        total = epochs * self._steps_an_epoch
+        total, ending = epochs * self._steps_an_epoch, (until or epochs) * self._steps_an_epoch
         log = self._logging(book, epochs, history)
         self._saved = time.perf_counter()
-        for epoch in range(begun // self._steps_an_epoch, epochs):
+        for epoch in range(begun // self._steps_an_epoch, until or epochs):
             if facts["since"] >= self.settings.patience or stopped:
                 break
             start = time.perf_counter() - facts["partly"]
@@ -213,7 +215,7 @@ class _Training:
                 loss, hit = self._step(rows, turn, step, total)
                 facts["sums"] = [facts["sums"][0] + loss * len(rows), facts["sums"][1] + hit * len(rows)]
                 step += 1
-                self._tell(step, total)
+                self._tell(step, ending)
                 facts["partly"] = time.perf_counter() - start
                 stopped = (folder / checkpoints.STOP).exists()
                 last = step == (epoch + 1) * self._steps_an_epoch
@@ -223,20 +225,24 @@ class _Training:
                     break
             if step < (epoch + 1) * self._steps_an_epoch:
                 break
+            new = [total / len(self.material) for total in reversed(facts["sums"])]
             with self._averaged():
-                value, loss = self.measured()
-                if loss < facts["best"][0]:
-                    facts["best"], facts["since"], kept = [loss, epoch], 0, self._kept()
+                if until is not None:
+                    facts["best"], kept = [0.0, epoch], self._kept()
                 else:
-                    facts["since"] += 1
-            pictures = len(self.material)
-            new = (facts["sums"][1] / pictures, facts["sums"][0] / pictures, value, loss)
+                    value, loss = self.measured()
+                    new += [value, loss]
+                    if loss < facts["best"][0]:
+                        facts["best"], facts["since"], kept = [loss, epoch], 0, self._kept()
+                    else:
+                        facts["since"] += 1
             for name, number_ in zip(names, new, strict=True):
                 history[name].append(float(number_))
             facts["seconds"] = [*facts["seconds"], time.perf_counter() - start]
             facts["sums"], facts["partly"] = [0.0, 0.0], 0.0
             self._save(folder, step, {**facts, "history": history}, kept)
-            report_progress(done=step, total=total, epoch=epoch + 1, epochs=epochs, metric=value, loss=loss)
+            seen = {"metric": new[2], "loss": new[3]} if until is None else {"loss": new[1]}
+            report_progress(done=step, total=ending, epoch=epoch + 1, epochs=until or epochs, **seen)
             log.tell(self._epochs(history, total))
         log.end()
         for variable, array in zip(self.graph.model.variables, kept, strict=True):
@@ -247,7 +253,7 @@ class _Training:
             "before": facts["before"], "after": list(self.measured()), "history": history, "seconds": facts["seconds"],
             "best": facts["best"][1], "epochs": epochs, "step_seconds": facts["step_seconds"], "resumed": begun,
             "passed_over": list(passed_over), "stopped": stopped,
-            "batch": -(-self.settings.batch_size // self.parts),
+            "spent": facts["spent"], "batch": -(-self.settings.batch_size // self.parts),
         }  # fmt: skip
 
     def rising(self) -> dict[str, Any]:
@@ -328,7 +334,7 @@ class _Training:
         self._origin = [[tf.constant(np.asarray(v)) for v in group] for group in self._groups]
         self._gradients, self._apply = self._compiled_gradients(), self._compiled_apply()
 
-    def _plan(self, spent: float) -> tuple[int, float]:
+    def _plan(self, spent: float, until: int | None) -> tuple[int, float]:
         """How many epochs there are to be, and how long a step takes: the second of two that change nothing."""
         rows, turn = next(self._batches(0))
         seconds, before = 0.0, self._kept()
@@ -342,7 +348,8 @@ class _Training:
         self.measured()
         epoch = seconds * self._steps_an_epoch + time.perf_counter() - start
         epochs = affordable(self.settings.epochs, epoch_seconds=epoch, spent=spent, budget=self.settings.budget)
-        report_progress(planned=epochs, epoch_seconds=epoch, wanted=self.settings.epochs)
+        planned, wanted = (min(count, until or count) for count in (epochs, self.settings.epochs))
+        report_progress(planned=planned, epoch_seconds=epoch, wanted=wanted)
         return epochs, seconds
 
     def _batches(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:

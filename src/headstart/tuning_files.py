@@ -33,7 +33,7 @@ from headstart.trunk import Output, TrunkSpec
 from headstart.tuning_rules import FROZEN, Settings
 from headstart.worker import building_backend, lazy
 
-VERSION = 1
+VERSION = 2
 """Counts the changes to what the same inputs come to."""
 VIEWS = 3
 """Views that are kept of each picture beside the picture as it is, where activations are tuned on."""
@@ -136,7 +136,7 @@ def augmentation(recipe: Recipe, batch_norm: str) -> dict[str, Any]:
 def prepare(
     folder: Path, features: Features, spec: TrunkSpec, recipe: Recipe, store: Store, *, rows: np.ndarray,
     judge: np.ndarray, boundary: str | None, outputs: tuple[Output, ...], head: Head, settings: Settings,
-    progress: Progress,
+    progress: Progress, views: int = VIEWS,
 ) -> Job:  # fmt: skip
     """Write what the worker is given, each file whole or not at all; nothing for a training that is done.
 
@@ -144,6 +144,7 @@ def prepare(
         features: of all pictures, for their data set and picture size.
         rows: to tune on; `judge` those to judge by.
         head: it begins with.
+        views: that are kept of each picture beside the picture as it is.
 
     Raises:
         InputError: there is no room for it.
@@ -181,7 +182,7 @@ def prepare(
         _pixels(features, judge, folder / "judged.npy", progress)
         return job
     kind = augment.find(looks)
-    seen: tuple[View | None, ...] = (None, *(View(kind, recipe.seed, number) for number in range(VIEWS)))
+    seen: tuple[View | None, ...] = (None, *(View(kind, recipe.seed, number) for number in range(views)))
     fitted, judging = set(rows.tolist()), set(judge.tolist())
     wanted = replace(spec, cuts=(boundary,), poolings=("flatten",))
     with lazy(building_backend()) as worker:

@@ -34,7 +34,7 @@ _RANGES = {
     "budget": (1.0, 1e9),
 }  # fmt: skip
 _WHOLE = ("epochs", "batch_size", "patience")
-_FLAGS = ("balanced", "find_rate")
+_FLAGS = ("balanced", "find_rate", "refit")
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Settings:
         ema: decay of an average of the weights, which is then what is measured and kept; 0 for none.
         find_rate: whether the learning rate is looked for first, by a rate that rises from step to step (Smith 2017,
             arXiv 1506.01186).
+        refit: whether a network that is kept is trained once more with the pictures that judged it among its own.
         budget: seconds that tuning may take, of which as many epochs are planned as fit; None for no limit.
     """
 
@@ -81,6 +82,7 @@ class Settings:
     cutmix: float = 0.0
     ema: float = 0.0
     find_rate: bool = False
+    refit: bool = True
     budget: float | None = None
 
     def __post_init__(self) -> None:
@@ -216,6 +218,30 @@ def affordable(epochs: int, *, epoch_seconds: float, spent: float, budget: float
     if budget is None:
         return epochs
     return max(0, min(epochs, int((budget - spent) / max(epoch_seconds, 1e-9))))
+
+
+def why_not_again(settings: Settings, *, apart: bool, wrong: int | None, seconds: float, left: float) -> str:
+    """Why a tuned network is not trained once more on all pictures; nothing where it is.
+
+    Args:
+        apart: whether the judging pictures were set apart by whoever gave them.
+        wrong: how many of them the tuned network names wrong; None for labels and numbers.
+        seconds: that it would take, of `left` that are left of the budget.
+
+    >>> why_not_again(Settings(), apart=False, wrong=25, seconds=100.0, left=700.0)
+    ''
+    >>> why_not_again(Settings(), apart=False, wrong=2, seconds=100.0, left=700.0)
+    'it names 2 of the judging pictures wrong, so few that more pictures could hardly be seen to help'
+    """
+    if not settings.refit:
+        return "that was asked for"
+    if apart:
+        return "the judging pictures are kept apart from the training pictures, as they came"
+    if wrong is not None and wrong < SEPARABLE:
+        return f"it names {wrong} of the judging pictures wrong, so few that more pictures could hardly be seen to help"
+    if seconds > left:
+        return f"that would take {seconds:,.0f} s, and {max(left, 0):,.0f} s are left of the budget"
+    return ""
 
 
 @dataclass(frozen=True)

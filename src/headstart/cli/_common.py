@@ -176,6 +176,7 @@ def _bars() -> Iterator[Progress]:
     )  # fmt: skip
     with rich_progress.Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         tasks: dict[str, rich_progress.TaskID] = {}
+        ended: set[str] = set()
 
         def show(stage: str, done: int, total: int | None) -> None:
             if total == 0:
@@ -183,6 +184,9 @@ def _bars() -> Iterator[Progress]:
                 return
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total)
+            elif stage in ended and done != total:
+                bars.reset(tasks[stage], total=total, completed=done)  # once more, as for other layers
+            (ended.add if done == total else ended.discard)(stage)
             bars.update(tasks[stage], completed=done, total=total)
 
         yield show
@@ -209,13 +213,19 @@ class _Lines:
         self.write = write or (lambda line: click.echo(line, err=True))
         self.last: dict[str, float] = {}
         self.begun: dict[str, tuple[float, int]] = {}
+        self.ended: set[str] = set()
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
         now = time.monotonic()
         if total == 0:  # a notice
             self.write(stage)
             return
+        if stage in self.ended and done != total:  # once more, as for other layers of the same network
+            self.ended.discard(stage)
+            del self.begun[stage]
         self.begun.setdefault(stage, (now, done))
+        if done == total:
+            self.ended.add(stage)
         if done != total and stage not in self.each and now - self.last.get(stage, 0.0) < self.every:
             return
         self.last[stage] = now

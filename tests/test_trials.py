@@ -1,0 +1,52 @@
+"""What automatic tuning tries: where a network is cut, how far down it is tuned, and which trial is taken."""
+
+import numpy as np
+import pytest
+
+from headstart.errors import RecipeError
+from headstart.trials import Trial, boundary_of, chosen, lowest, middle, worth_keeping
+
+ENDS = ["block5", "block4", "block3"]
+
+
+@pytest.mark.parametrize(
+    ("how", "found"),
+    [("full", (None, 4)), ("blocks=1", ("block5", 1)), ("blocks=3", ("block3", 3)), ("blocks=4", (None, 4)),
+     ("blocks=99", (None, 4)), ("block5", ("block5", 1)), ("block3", ("block3", 3))],
+)  # fmt: skip
+def test_how_far_down_is_a_boundary_and_a_number_of_blocks(how, found):
+    assert boundary_of(how, ENDS) == found
+
+
+def test_a_boundary_that_there_is_not_is_named_with_those_that_look_like_it():
+    with pytest.raises(RecipeError, match=r"block3, block4, block5\. Did you mean .*block4"):
+        boundary_of("blok4", ENDS)
+    with pytest.raises(RecipeError, match="there are none"):
+        boundary_of("anything", [])
+
+
+def test_the_lowest_boundary_is_one_that_is_worth_keeping_and_the_middle_one_is_higher():
+    ends = [{"layer": name, "kept": name != "block3"} for name in ENDS]
+    assert lowest(ends) == ("block4", 2)
+    assert lowest([{"layer": "a", "kept": False}]) == (None, 2)
+    assert lowest([]) == (None, 1)
+    many = [{"layer": f"b{number}", "kept": True} for number in range(9)]
+    assert middle(many, ("b8", 9)) == ("b2", 3)
+    assert middle(many, ("b0", 1)) is None
+    assert worth_keeping("block3", 3, ends) == (None, 4)
+    assert worth_keeping("block4", 2, ends) == ("block4", 2)
+
+
+def trial(blocks, losses, norm="frozen"):
+    losses = np.asarray(losses, float)
+    return Trial(f"b{blocks}", blocks, "cut, avg", norm, (0.5, 1.0), 0.5, float(losses.mean()), 0.1, 1.0, losses)
+
+
+def test_the_trial_of_fewer_blocks_is_taken_where_the_pictures_cannot_tell():
+    noise = np.random.default_rng(0).standard_normal(100)
+    deep, high = trial(9, 0.5 + 0 * noise), trial(3, 0.501 + 0.1 * noise - 0.1 * noise.mean())
+    assert chosen([deep, high]) is high
+    worse = trial(3, 0.6 + 0.1 * noise)
+    assert chosen([deep, worse]) is deep
+    assert chosen([worse]) is worse
+    assert chosen([trial(9, deep.losses), trial(9, deep.losses - 0.001)]).loss == pytest.approx(0.499)
