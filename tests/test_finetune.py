@@ -17,6 +17,7 @@ from headstart.finetune import Frozen, _error, _Run, _spread, _told, named, outl
 from headstart.heads import Head, HeadData
 from headstart.recipe import Recipe
 from headstart.store import Store
+from headstart.trials import Trial
 from headstart.trunk import spec
 from headstart.tuning_rules import Settings
 
@@ -249,6 +250,83 @@ def test_tuning_starts_at_the_frozen_classifier_and_the_compiled_network_is_the_
     assert np.abs(tuned.answers - said).max() < 1e-3  # activations of the boundary are kept in half precision
     assert np.array_equal(tuned.features.matrix(frozen.judge, tuned.outputs).shape, (len(frozen.judge), 128))
     assert tuned.head(frozen).held_out is None
+
+
+def test_what_is_kept_is_trained_once_more_with_the_pictures_that_judged_it(frozen, shared_workers, monkeypatch):
+    whole, store = replace(frozen[0], judge=None, folds=np.arange(32) % 3), frozen[1]
+    monkeypatch.setattr(finetune, "verdict", lambda *_: (True, "for once"))
+    monkeypatch.setattr(finetune.tuning_rules, "SEPARABLE", 0)
+    options = {"epochs": 2, "batch_norm": "frozen", "learning_rate": 1e-2}
+    said = []
+    recipe = Recipe(fine_tune=BOUNDARY, fine_tune_options=options)
+    evidence, tuned = tune(whole, recipe, store, progress=lambda *told: said.append(told[0]))
+    assert shared_workers.count("tuning:tune") == 2
+    assert evidence.on_all == 32
+    assert "trained once more in the same way, on all 32 training pictures" in evidence.words
+    assert json.loads(json.dumps(evidence.as_dict()))["refit"] == {"pictures": 32, "why_not": ""}
+    assert [words for words in said if "on all training pictures: 1 epochs" in words or "2 epochs" in words]
+    judge = whole.parts[1]
+    assert np.abs(tuned.matrix(judge) - tuned.witness.matrix(judge)).max() > 1e-3
+    at, held = tuned.head(whole).held_out  # what the judged network said, which had not seen them
+    assert np.array_equal(whole.rows[at], judge)
+    assert (held.argmax(axis=1) == frozen[0].features.dataset.labels[judge]).mean() == evidence.tuned.accuracy.value
+    shared_workers.clear()
+    again, same = tune(whole, recipe, store)  # the same command once more
+    assert "tuning:tune" not in shared_workers
+    assert again.on_all == 32
+    assert all(np.array_equal(one.kernel, other.kernel) for one, other in zip(same.layers, tuned.layers, strict=True))
+    alone, judged = tune(whole, replace(recipe, fine_tune_options={**options, "refit": False}), store)
+    assert (alone.on_all, judged.witness) == (0, None)
+    assert alone.words.endswith("It was not trained once more on all training pictures: that was asked for.")
+
+
+# ---- which trials are run -------------------------------------------------------------------------------------------
+
+
+def tried(near, gaining, *, far=("far",), may_try=True, **options):
+    """Cut, blocks and BatchNormalization of the trials that are run, where those with such a name gain."""
+    run = object.__new__(_Run)
+    run.frozen = SimpleNamespace(outputs=("near",), far=far, near=near)
+    run.options, run._kind, done = options, "batch", []
+    ends = [{"layer": f"b{number}", "kept": True} for number in range(9)]
+
+    def trial(_, outputs, boundary, blocks, mode):
+        name = f"{outputs[0]} {blocks} {mode}"
+        done.append(name)
+        losses = np.full(20, 0.9 - 0.01 * blocks if name in gaining else 1.1)
+        return Trial(boundary, blocks, outputs[0], mode, (0.5, 1.0), 0.5, float(losses.mean()), 0.1, 1.0, losses)
+
+    run._trial, run._ends, run._may_try = trial, (lambda *_: ends), (lambda: may_try)
+    run._outputs_of = lambda cut: (cut,)
+    run._trials(None, np.ones(20))
+    return done
+
+
+NEAR, LOWER, FAR = "near 3 frozen", "near 9 frozen", "far 9 adapt"
+
+
+@pytest.mark.parametrize(
+    ("near", "gaining", "run"),
+    [
+        (True, [], [NEAR]),  # a single cheap one, where nothing is to be had
+        (True, [NEAR], [NEAR, LOWER]),
+        (False, [FAR], [FAR]),
+        (False, [], [FAR, NEAR]),
+        (False, [NEAR], [FAR, NEAR, LOWER]),
+        (None, [], [NEAR, FAR]),
+        (None, [NEAR], [NEAR, FAR, LOWER]),
+        (None, [NEAR, FAR], [NEAR, FAR]),
+    ],
+)
+def test_trials_are_run_as_long_as_they_may_lead_somewhere(near, gaining, run):
+    assert tried(near, gaining) == run
+
+
+def test_trials_end_with_the_budget_and_keep_to_what_was_asked_for():
+    assert tried(None, [NEAR, FAR], may_try=False) == [NEAR]
+    assert tried(None, [], batch_norm="adapt") == ["near 3 adapt", "far 9 adapt"]
+    assert tried(None, [], far=(), batch_norm="batch") == ["near 3 batch"]
+    assert tried(False, [], far=()) == ["near 9 adapt", "near 3 frozen"]
 
 
 def test_a_rate_that_was_found_is_found_again_without_its_pictures(frozen, shared_workers):

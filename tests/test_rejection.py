@@ -52,6 +52,19 @@ def test_strangers_are_rejected_and_own_pictures_are_not() -> None:
     assert len(rule.known(own[:0])) == 0
 
 
+def test_the_threshold_is_set_among_the_features_of_a_network_that_had_not_seen_the_pictures() -> None:
+    features, labels = blobs(600)
+    unseen = np.arange(0, 600, 3)
+    shrunk = 4 * np.eye(2, DIMENSIONS)[labels] + (features - 4 * np.eye(2, DIMENSIONS)[labels]) * 0.2
+    plain, told = (fit(shrunk, labels, np.arange(600), unseen=unseen, witness=w) for w in (None, features))
+    alone = fit(features, labels, np.arange(600), unseen=unseen)
+    assert plain is not None
+    assert told is not None
+    assert alone is not None
+    assert told.threshold == alone.threshold > plain.threshold
+    assert np.array_equal(told.references, plain.references)  # it is the tuned network's pictures that are compared
+
+
 @pytest.mark.parametrize("promised", [0.01, 0.05, 0.2])
 def test_the_promised_share_of_false_alarms_is_kept(promised: float) -> None:
     shares = []

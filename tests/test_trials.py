@@ -1,10 +1,13 @@
 """What automatic tuning tries: where a network is cut, how far down it is tuned, and which trial is taken."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from headstart.choose import Candidate
 from headstart.errors import RecipeError
-from headstart.trials import Trial, boundary_of, chosen, lowest, middle, worth_keeping
+from headstart.trials import Trial, boundary_of, chosen, lowest, middle, near_source, worth_keeping
 
 ENDS = ["block5", "block4", "block3"]
 
@@ -50,3 +53,50 @@ def test_the_trial_of_fewer_blocks_is_taken_where_the_pictures_cannot_tell():
     assert chosen([deep, worse]) is deep
     assert chosen([worse]) is worse
     assert chosen([trial(9, deep.losses), trial(9, deep.losses - 0.001)]).loss == pytest.approx(0.499)
+
+
+# ---- near or far ----------------------------------------------------------------------------------------------------
+
+LAYERS = [f"layer{number}" for number in range(8)]
+
+
+def candidate(layer, right, pooling="avg"):
+    right = np.asarray(right, bool)
+    outputs = (SimpleNamespace(layer=layer, pooling=pooling, dimensions=4),)
+    return Candidate(outputs, float(right.mean()) if len(right) else np.nan, 0.0, 1.0, right, 1.0 - right)
+
+
+def outputs_of(layers):
+    return [SimpleNamespace(layer=layer, pooling="avg") for layer in layers]
+
+
+def right_of(share, count=400, turned=0):
+    """So many of `count` pictures right, the wrong ones not always the same."""
+    return np.roll(np.arange(count) < round(share * count), turned)
+
+
+@pytest.mark.parametrize(
+    ("middle_share", "top_share", "near"),
+    [(0.75, 0.87, True), (0.80, 0.98, True), (0.75, 0.75, False), (0.80, 0.60, False), (0.70, 0.72, None)],
+)
+def test_pictures_are_near_where_the_top_of_the_network_knows_more_than_its_middle(middle_share, top_share, near):
+    scored = [candidate("layer4", right_of(middle_share, turned=40)), candidate("layer7", right_of(top_share)),
+              candidate("layer0", right_of(0.1)), candidate("layer7", right_of(0.05), "max")]  # fmt: skip
+    assert near_source(scored, outputs_of(LAYERS)) is near
+    assert near_source(scored[::-1], outputs_of(LAYERS)) is near
+
+
+def test_nothing_is_said_of_a_few_pictures_or_a_few_cuts_or_where_none_was_scored():
+    few = [candidate("layer4", right_of(0.6, 10, 3)), candidate("layer7", right_of(0.8, 10))]
+    assert near_source(few, outputs_of(LAYERS)) is None
+    many = [candidate("layer4", right_of(0.5)), candidate("layer7", right_of(0.9))]
+    assert near_source(many, outputs_of(LAYERS)) is True
+    assert near_source(many, outputs_of(["layer4", "layer5", "layer7"])) is None
+    assert near_source(many[:1], outputs_of(LAYERS)) is None
+    assert near_source([candidate("layer4", []), candidate("layer7", [])], outputs_of(LAYERS)) is None
+
+
+def test_scores_on_different_pictures_are_compared_with_the_noise_of_both():
+    screened, finalist = candidate("layer4", right_of(0.75, 1000)), candidate("layer7", right_of(0.87, 3000))
+    assert near_source([screened, finalist], outputs_of(LAYERS)) is True
+    assert near_source([screened, candidate("layer7", right_of(0.77, 3000))], outputs_of(LAYERS)) is None

@@ -73,6 +73,26 @@ def test_two_runs_with_one_seed_are_one_run(tuner, whole, tmp_path):
     assert tune(tuner, other)["weights"] != first["weights"]
 
 
+def test_a_run_that_ends_at_an_epoch_asks_no_judge_and_keeps_what_it_has(tuner, tmp_path):
+    """It is the beginning of a whole run, and broken off it ends with the same weights."""
+    folders = [problem(tmp_path / name) for name in ("one", "other", "stopped", "whole")]
+    np.save(folders[1] / "judged.npy", np.load(folders[1] / "judged.npy") * 0)
+    first, second = (tune(tuner, {**arguments(folder, epochs=5), "until": 2}) for folder in folders[:2])
+    assert first["weights"] == second["weights"]
+    assert {name: len(values) for name, values in first["history"].items()} == {"accuracy": 2, "loss": 2}
+    assert (first["best"], first["epochs"], len(first["seconds"])) == (1, 5, 2)
+    told = []
+    given = {**arguments(folders[2], epochs=5), "until": 2}
+    assert tune(tuner, given, told, stop_at=4)["stopped"]
+    assert [facts["planned"] for facts in told if "planned" in facts] == [2]
+    assert (folders[2] / "stop").exists()
+    (folders[2] / "stop").unlink()
+    assert tune(tuner, given)["weights"] == first["weights"]
+    best_is_second = tune(tuner, arguments(folders[3], epochs=5), losses=[9.0, 9.0, 3.0, 2.0, 4.0, 4.0, 4.0, 4.0])
+    assert best_is_second["best"] == 1
+    assert best_is_second["weights"] == first["weights"]
+
+
 def killed(start_tuner, folder, which, after):
     """Run a training in processes of its own, and end all of them after so many seconds of training."""
     environment = {**os.environ, "PYTHONPATH": start_tuner.path}

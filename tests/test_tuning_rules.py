@@ -1,6 +1,7 @@
 """What fine-tuning does where nobody says otherwise, and what is refused."""
 
 import json
+import math
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,7 @@ from headstart.tuning_rules import (
     momentum_for,
     rate,
     settings_for,
+    why_not_again,
     worth,
 )
 
@@ -172,3 +174,16 @@ def test_the_defaults_are_within_their_own_ranges():
     assert Settings().as_dict().keys() == {
         *tuning_rules._RANGES, "batch_norm", "balanced", "find_rate", "refit",
     }  # fmt: skip
+
+
+def test_what_is_kept_is_trained_once_more_unless_something_speaks_against_it():
+    usual = {"apart": False, "wrong": 25, "seconds": 100.0, "left": 700.0}
+    for change, words in (
+        ({}, ""), ({"wrong": None}, ""), ({"left": math.inf}, ""), ({"apart": True}, "kept apart"),
+        ({"wrong": 5}, "names 5 of the judging pictures wrong"), ({"wrong": 6}, ""),
+        ({"seconds": 800.0}, "that would take 800 s, and 700 s are left"), ({"left": -5.0}, "0 s are left"),
+    ):  # fmt: skip
+        found = why_not_again(Settings(), **{**usual, **change})
+        assert words in found, change
+        assert bool(words) == bool(found), change
+    assert why_not_again(Settings(refit=False), **usual) == "that was asked for"

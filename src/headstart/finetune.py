@@ -58,8 +58,8 @@ class Tuned:
 
     Attributes:
         judged: rows that judged it, with `answers` of them.
-        witness: where it was trained once more on all pictures, the features of the one that was judged: that one had
-            not seen the judging pictures.
+        witness: where it was trained once more on all pictures, the one that was judged, which had not seen the judging
+            pictures.
     """
 
     spec: TrunkSpec
@@ -68,7 +68,11 @@ class Tuned:
     layers: tuple[Layer, ...]
     judged: np.ndarray
     answers: np.ndarray
-    witness: Features | None = None
+    witness: Tuned | None = None
+
+    def matrix(self, rows: np.ndarray) -> np.ndarray:
+        """What the head is given of some rows, float16 (rows, dimensions)."""
+        return self.features.matrix(rows, self.outputs)
 
     def head(self, frozen: Frozen) -> Head:
         """The tuned head, with what it said of pictures that it had not seen."""
@@ -283,7 +287,7 @@ class _Run:
             evidence, on_all=len(rows), resumed=evidence.resumed + int(more["resumed"]),
             passed_over=(*evidence.passed_over, *more["passed_over"]),
         )  # fmt: skip
-        return evidence, replace(again, answers=tuned.answers, witness=tuned.features)
+        return evidence, replace(again, answers=tuned.answers, witness=tuned)
 
     # ---- what is to be tuned ----------------------------------------------------------------------------------------
 
@@ -321,7 +325,7 @@ class _Run:
         done: list[Trial] = []
 
         def attempt(way: tuple[tuple[Output, ...], str], place: tuple[str | None, int]) -> bool:
-            """Whether it gained anything."""
+            """Whether it gained anything that shows."""
             if done and not self._may_try():
                 return False
             done.append(self._trial(worker, way[0], *place, way[1]))
@@ -337,7 +341,7 @@ class _Run:
         best = trials.chosen(done)
         outputs = self._outputs_of(best.cut)
         low = trials.lowest(self._ends(worker, outputs))
-        if best.blocks < low[1] and trials.gains(before - best.losses, errors=0.0):
+        if best.blocks < low[1] and trials.gains(before - best.losses, errors=-1.0):  # not clearly for the worse
             attempt((outputs, best.batch_norm), low)
         return tuple(done)
 
@@ -386,7 +390,8 @@ class _Run:
     ) -> Trial:
         begun = time.perf_counter()
         rows = _spread(self.fit_rows, TRIAL_PICTURES, self.recipe.seed)
-        settings = replace(self._settings(batch_norm, len(rows)), batch_norm=batch_norm)
+        # Smoothed labels take longer to settle than a trial lasts.
+        settings = replace(self._settings(batch_norm, len(rows)), batch_norm=batch_norm, label_smoothing=0.0)
         job = self._prepared(outputs, boundary, settings, rows, self.judge, "trial")
         told = job.tried()
         if told is None:

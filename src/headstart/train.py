@@ -166,12 +166,12 @@ def train(
         tuning, tuned = tune(frozen, recipe, store, progress=progress, log=book)
         if tuned is not None:
             features, outputs, wanted = tuned.features, tuned.outputs, tuned.spec
-            head, seen = tuned.head(frozen), features.matrix(train_rows, outputs)
+            head, seen = tuned.head(frozen), tuned.matrix(train_rows)
             blank = classifier_file.blank(wanted, outputs, shape, worker)
         strange = rejection.fit(
             seen, labels[train_rows], group, outputs=outputs, seed=recipe.seed,
             unseen=head.held_out[0] if tuned is not None and head.held_out is not None else None,
-            witness=tuned.witness.matrix(train_rows, outputs) if tuned is not None and tuned.witness else None,
+            witness=tuned.witness.matrix(train_rows) if tuned is not None and tuned.witness else None,
         )  # fmt: skip
         del seen
 
