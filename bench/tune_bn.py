@@ -71,7 +71,7 @@ def _by_epoch(runs, name):
 def main(given):
     os.environ["KERAS_BACKEND"] = "tensorflow"
     import headstart
-    from headstart import finetune
+    from headstart import finetune, trials
     from headstart.finetune import named
     from headstart.progress import silent
     from headstart.recipe import Recipe
@@ -87,7 +87,7 @@ def main(given):
     recipe = Recipe.from_dict({**result.recipe.as_dict(), "fine_tune": "auto", "fine_tune_options": options})
     with Store() as store, Worker("tensorflow") as worker:
         run = finetune._Run(replace(result.frozen, judge=judge), recipe, store, silent, time.perf_counter())
-        boundary, _ = run._lowest(run._ends(worker, outputs))
+        boundary, _ = trials.lowest(run._ends(worker, outputs))
         settings = replace(run._settings(mode, len(rows)), budget=None)
         job = run._prepared(outputs, boundary, settings, rows, judge, f"bench {given.way}")
     told = _train(job, measured=measured)

@@ -109,10 +109,11 @@ def _whole(command, folder, limit=None):
             sys.exit(f"{' '.join(command)} ended with {process.returncode}:\n{errors.read()[-2000:]}")
     seconds = time.perf_counter() - start
     found = {("model", *key): digest for key, digest in weights_of(folder / "model.keras").items()}
-    for done in sorted((folder / "cache" / "tuning").glob("*/done.json")):
-        found.update({("tuned", *key): value for key, value in weights_of(done.with_name("tuned.keras")).items()})
+    for done in sorted((folder / "cache" / "tuning").glob("*/done.json")):  # what was judged, and what saw all pictures
+        which, tuned = done.parent.name, weights_of(done.with_name("tuned.keras"))
+        found.update({("tuned", which, *key): value for key, value in tuned.items()})
         with np.load(done.with_name("tuned_head.npz"), allow_pickle=False) as head:
-            found.update({("head", name): head[name].tobytes() for name in head.files})
+            found.update({("head", which, name): head[name].tobytes() for name in head.files})
     if not any(key[0] == "tuned" for key in found):
         sys.exit(f"nothing was tuned, so nothing can be compared: {json.loads(out)['fine_tuning']['words']}")
     shutil.rmtree(folder)
@@ -162,10 +163,11 @@ def _stage(folder):
     states = [path.name for path in (folder / "cache").rglob("state-*.npz")]
     if (folder / "model.keras").exists():
         return "after the model was written"
-    if any((folder / "cache").rglob("done.json")):
-        return "after training, before the model was written"
+    done = any((folder / "cache").rglob("done.json"))
     if states:
-        return "in training, with a state on disk"
+        return "in the training on all pictures, with a state on disk" if done else "in training, with a state on disk"
+    if done:
+        return "after training, before the model was written"
     if not lines:
         return "before anything was told"
     return f"in: {re.split(r'[:,] *[0-9]', lines[-1])[0]}"

@@ -5,13 +5,14 @@ import json
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from headstart import finetune, heads, trials, tuning_files
-from headstart.errors import EngineError, MissingExtraError, RecipeError
+from headstart.errors import EngineError, MissingExtraError, NoRoomError, RecipeError
 from headstart.features import extract
 from headstart.finetune import Frozen, _error, _Run, _spread, _told, named, outlook, tune
 from headstart.heads import Head, HeadData
@@ -262,10 +263,16 @@ def test_what_is_kept_is_trained_once_more_with_the_pictures_that_judged_it(froz
     evidence, tuned = tune(whole, recipe, store, progress=lambda *told: said.append(told[0]))
     assert shared_workers.count("tuning:tune") == 2
     assert evidence.on_all == 32
-    assert "trained once more in the same way, on all 32 training pictures" in evidence.words
+    assert "trained once more in the same way, with these among its own, 32 in all" in evidence.words
     assert json.loads(json.dumps(evidence.as_dict()))["refit"] == {"pictures": 32, "why_not": ""}
-    assert [words for words in said if "on all training pictures: 1 epochs" in words or "2 epochs" in words]
+    assert [words for words in said if words.startswith("fine-tuning on all training pictures: epoch 1")]
     judge = whole.parts[1]
+    places = [path.parent for path in (finetune.cache_folder() / "tuning").glob("*/done.json")]
+    told = {str(place): json.loads((place / "done.json").read_text())["told"]["before"] for place in places}
+    answers = whole.answers(judge)  # both begin where a frozen network is: this one with the head that knows them all
+    right = (answers.argmax(axis=1) == frozen[0].features.dataset.labels[judge]).mean()
+    assert told[str(Path(tuned.spec.source).parent)][0] == pytest.approx(right)
+    assert told[str(Path(tuned.witness.spec.source).parent)][0] == pytest.approx(evidence.frozen.accuracy.value)
     assert np.abs(tuned.matrix(judge) - tuned.witness.matrix(judge)).max() > 1e-3
     at, held = tuned.head(whole).held_out  # what the judged network said, which had not seen them
     assert np.array_equal(whole.rows[at], judge)
@@ -278,6 +285,34 @@ def test_what_is_kept_is_trained_once_more_with_the_pictures_that_judged_it(froz
     alone, judged = tune(whole, replace(recipe, fine_tune_options={**options, "refit": False}), store)
     assert (alone.on_all, judged.witness) == (0, None)
     assert alone.words.endswith("It was not trained once more on all training pictures: that was asked for.")
+
+
+def test_a_disk_without_room_for_all_pictures_leaves_what_was_judged(frozen, shared_workers, monkeypatch):
+    whole, store = replace(frozen[0], judge=None, folds=np.arange(32) % 3), frozen[1]
+    monkeypatch.setattr(finetune, "verdict", lambda *_: (True, "for once"))
+    monkeypatch.setattr(finetune.tuning_rules, "SEPARABLE", 0)
+    prepare = tuning_files.prepare
+
+    def full(*given, rows, **more):
+        if len(rows) == 32:
+            raise NoRoomError("no room")
+        return prepare(*given, rows=rows, **more)
+
+    monkeypatch.setattr(tuning_files, "prepare", full)
+    options = {"epochs": 1, "batch_norm": "frozen", "learning_rate": 3e-3}
+    evidence, tuned = tune(whole, Recipe(fine_tune=BOUNDARY, fine_tune_options=options), store)
+    assert (evidence.kept, evidence.on_all, tuned.witness) == (True, 0, None)
+    assert "the disk has no room" in evidence.words
+
+
+def test_the_time_that_trials_took_is_that_of_when_they_were_run():
+    run = object.__new__(_Run)
+    run.options = {"budget": 100.0}
+    trials_of = [SimpleNamespace(seconds=25.0), SimpleNamespace(seconds=20.0)]
+    assert run._may_try(trials_of[:1])
+    assert not run._may_try(trials_of)
+    run.options = {}
+    assert run._may_try(trials_of)
 
 
 # ---- which trials are run -------------------------------------------------------------------------------------------
@@ -296,7 +331,7 @@ def tried(near, gaining, *, far=("far",), may_try=True, **options):
         losses = np.full(20, 0.9 - 0.01 * blocks if name in gaining else 1.1)
         return Trial(boundary, blocks, outputs[0], mode, (0.5, 1.0), 0.5, float(losses.mean()), 0.1, 1.0, losses)
 
-    run._trial, run._ends, run._may_try = trial, (lambda *_: ends), (lambda: may_try)
+    run._trial, run._ends, run._may_try = trial, (lambda *_: ends), (lambda _: may_try)
     run._outputs_of = lambda cut: (cut,)
     run._trials(None, np.ones(20))
     return done

@@ -48,11 +48,20 @@ def trial(blocks, losses, norm="frozen"):
 def test_the_trial_of_fewer_blocks_is_taken_where_the_pictures_cannot_tell():
     noise = np.random.default_rng(0).standard_normal(100)
     deep, high = trial(9, 0.5 + 0 * noise), trial(3, 0.501 + 0.1 * noise - 0.1 * noise.mean())
-    assert chosen([deep, high]) is high
+    frozen = np.ones(100)
+    assert chosen([deep, high], frozen) is high
     worse = trial(3, 0.6 + 0.1 * noise)
-    assert chosen([deep, worse]) is deep
-    assert chosen([worse]) is worse
-    assert chosen([trial(9, deep.losses), trial(9, deep.losses - 0.001)]).loss == pytest.approx(0.499)
+    assert chosen([deep, worse], frozen) is deep
+    assert chosen([worse], frozen) is worse
+    assert chosen([trial(9, deep.losses), trial(9, deep.losses - 0.001)], frozen).loss == pytest.approx(0.499)
+
+
+def test_a_trial_that_gains_goes_before_one_of_fewer_blocks_that_does_not():
+    noise = np.random.default_rng(0).standard_normal(100)
+    frozen, deep = 0.5 + 0 * noise, trial(9, 0.49 + 0.01 * noise - 0.01 * noise.mean())
+    high = trial(3, 0.51 + 0.5 * noise - 0.5 * noise.mean())
+    assert chosen([deep, high], frozen) is deep
+    assert chosen([deep, high], frozen - 0.1) is high  # neither gains, and the pictures cannot tell them apart
 
 
 # ---- near or far ----------------------------------------------------------------------------------------------------

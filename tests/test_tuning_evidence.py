@@ -79,4 +79,7 @@ def test_what_was_kept_is_a_recipe_that_does_the_same():
         assert found["fine_tune"] == (boundary or "full")
         assert Recipe(**found).fine_tune_options["epochs"] == 3
         assert not {"budget", "find_rate"} & set(found["fine_tune_options"])
+        assert found["fine_tune_options"]["refit"] is False
+        again = Tuning("auto", True, "", boundary, 2, settings, kept=True, on_all=90).decided
+        assert again["fine_tune_options"]["refit"] is True
     assert Tuning("auto", True, "", "b", 2, settings, kept=False).decided["fine_tune"] == "off"

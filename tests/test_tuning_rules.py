@@ -177,10 +177,11 @@ def test_the_defaults_are_within_their_own_ranges():
 
 
 def test_what_is_kept_is_trained_once_more_unless_something_speaks_against_it():
-    usual = {"apart": False, "wrong": 25, "seconds": 100.0, "left": 700.0}
+    usual = {"apart": False, "wrong": 25, "epochs": 6, "seconds": 100.0, "left": 700.0}
     for change, words in (
         ({}, ""), ({"wrong": None}, ""), ({"left": math.inf}, ""), ({"apart": True}, "kept apart"),
         ({"wrong": 5}, "names 5 of the judging pictures wrong"), ({"wrong": 6}, ""),
+        ({"epochs": 0}, "no epoch was better"),
         ({"seconds": 800.0}, "that would take 800 s, and 700 s are left"), ({"left": -5.0}, "0 s are left"),
     ):  # fmt: skip
         found = why_not_again(Settings(), **{**usual, **change})

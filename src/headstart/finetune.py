@@ -57,7 +57,7 @@ class Tuned:
     """A tuned network, ready for whoever measures it: its spec, features, outputs and head.
 
     Attributes:
-        judged: rows that judged it, with `answers` of them.
+        judged: rows that judged it, with `answers` of them: the witness's, where there is one.
         witness: where it was trained once more on all pictures, the one that was judged, which had not seen the judging
             pictures.
     """
@@ -70,9 +70,18 @@ class Tuned:
     answers: np.ndarray
     witness: Tuned | None = None
 
+    @property
+    def unseen_by(self) -> Tuned:
+        """The network that had not seen the pictures that judged."""
+        return self.witness or self
+
     def matrix(self, rows: np.ndarray) -> np.ndarray:
         """What the head is given of some rows, float16 (rows, dimensions)."""
         return self.features.matrix(rows, self.outputs)
+
+    def answers_to(self, rows: np.ndarray) -> np.ndarray:
+        """What it says of some rows, float32 (rows, outputs)."""
+        return apply(self.layers, self.matrix(rows))
 
     def head(self, frozen: Frozen) -> Head:
         """The tuned head, with what it said of pictures that it had not seen."""
@@ -220,13 +229,13 @@ class _Run:
         losses = self._losses(answers)
         if chosen is None:
             tried = self._trials(worker, losses)
-            best = trials.chosen(tried)
+            best = trials.chosen(tried, losses)
             if not trials.gains(losses - best.losses, errors=0.0):
-                change = f"{losses.mean():.3f} to {best.loss:.3f}"
+                change = f"{losses.mean():.3f} to {best.losses.mean():.3f}"
                 short = "a short trial" if len(tried) == 1 else f"{len(tried)} short trials"
                 why = f"{short} gained nothing that shows; the best took the loss from {change}"
                 return Tuning(AUTO, False, why, frozen=before, trials=tried), None
-            self._promise(best)
+            self._promise(best, losses, before)
             chosen = (best.boundary, best.blocks, self._outputs_of(best.cut), best.batch_norm)
         boundary, blocks, outputs, batch_norm = chosen
         settings = self._settings(batch_norm, len(self.fit_rows))
@@ -238,7 +247,8 @@ class _Run:
             job = replace(job, settings=settings)
         told = self._trained(worker, job, rates)
         evidence = Tuning(
-            self.recipe.fine_tune, True, "", boundary, blocks, settings, frozen=before, trials=tried, rates=rates,
+            self.recipe.fine_tune, True, "", boundary, blocks,
+            replace(settings, epochs=told["epochs"] or settings.epochs), frozen=before, trials=tried, rates=rates,
             history=told.get("history", {}), seconds=tuple(told.get("seconds", ())),
             resumed=int(told.get("resumed", 0)), passed_over=tuple(told.get("passed_over", ())),
         )  # fmt: skip
@@ -264,8 +274,8 @@ class _Run:
     ) -> tuple[Tuning, Tuned]:
         """Train once more in the same way, with the pictures that judged among those that are trained on.
 
-        That the way is a good one is known by then; a fifth more pictures make it better. It ends after as many epochs
-        as were best for the judge.
+        That the way is a good one is known by then, and more pictures make it better. It ends after as many epochs as
+        were best for the judge. Where there is no room for it, what was judged is taken.
         """
         epochs = int(told["best"]) + 1
         rows = np.sort(np.concatenate([self.fit_rows, self.judge]))
@@ -273,18 +283,21 @@ class _Run:
         budget, spent = judged.settings.budget, told["spent"] + sum(told["seconds"])  # of a run that was not broken off
         wrong = None if evidence.tuned is None else round(len(self.judge) * (1 - evidence.tuned.accuracy.value))
         why = tuning_rules.why_not_again(
-            judged.settings, apart=self.frozen.judge is not None, wrong=wrong, seconds=epochs * each,
+            judged.settings, apart=self.frozen.judge is not None, wrong=wrong, epochs=epochs, seconds=epochs * each,
             left=math.inf if budget is None else budget - spent,
         )  # fmt: skip
         if why:
             return replace(evidence, alone=why), tuned
         settings = replace(judged.settings, budget=None, epochs=int(told["epochs"]))
-        job = self._prepared(tuned.outputs, judged.boundary, settings, rows, self.judge, "all")
+        try:
+            job = self._prepared(judged.outputs, judged.boundary, settings, rows, self.judge, "all", until=epochs)
+        except NoRoomError:
+            return replace(evidence, alone="the disk has no room for what that is trained on"), tuned
         more = self._trained(worker, job, stage=_AGAIN, until=epochs)
-        again = self._compiled(job, tuned.outputs)
+        again = self._compiled(job, judged.outputs)
         job.tidy()
         evidence = replace(
-            evidence, on_all=len(rows), resumed=evidence.resumed + int(more["resumed"]),
+            evidence, on_all=len(rows), resumed=evidence.resumed or int(more["resumed"]),
             passed_over=(*evidence.passed_over, *more["passed_over"]),
         )  # fmt: skip
         return evidence, replace(again, answers=tuned.answers, witness=tuned)
@@ -326,37 +339,40 @@ class _Run:
 
         def attempt(way: tuple[tuple[Output, ...], str], place: tuple[str | None, int]) -> bool:
             """Whether it gained anything that shows."""
-            if done and not self._may_try():
+            if done and not self._may_try(done):
                 return False
             done.append(self._trial(worker, way[0], *place, way[1]))
             return trials.gains(before - done[-1].losses, errors=0.0)
 
-        ways = trials.order(near_way, far_way, near=self.frozen.near)
+        ways = trials.order(near_way, far_way, known=self.frozen.near)
         for way in ways:
             ends = self._ends(worker, way[0])
             low = trials.lowest(ends)
             high = trials.middle(ends, low) if way == near_way else None
             if attempt(way, high or low) and self.frozen.near is not None:
                 break
-        best = trials.chosen(done)
+        best = trials.chosen(done, before)
         outputs = self._outputs_of(best.cut)
         low = trials.lowest(self._ends(worker, outputs))
         if best.blocks < low[1] and trials.gains(before - best.losses, errors=-1.0):  # not clearly for the worse
             attempt((outputs, best.batch_norm), low)
         return tuple(done)
 
-    def _promise(self, best: Trial) -> None:
+    def _promise(self, best: Trial, losses: np.ndarray, frozen: Evaluation | None) -> None:
         """Say what tuning is expected to gain, from the trial that it goes on from."""
-        at_least = f"the loss from {best.before[1]:.3f} to {best.loss:.3f}"
-        if self.dataset.task == "classes":
-            at_least += f" and the accuracy from {best.before[0]:.3f} to {best.accuracy:.3f}"
+        at_least = f"the loss from {losses.mean():.3f} to {best.losses.mean():.3f}"
+        if frozen is not None:
+            at_least += f" and the accuracy from {frozen.accuracy.value:.3f} to {best.accuracy:.3f}"
         notice(self.progress, f"fine-tuning: {TRIAL_STEPS} steps took {at_least} on {len(self.judge):,} judging"
-               " pictures; the tuning itself should gain at least that")  # fmt: skip
+               " pictures; the tuning itself should gain more")  # fmt: skip
 
-    def _may_try(self) -> bool:
-        """Whether the budget leaves time for one more trial and for the tuning itself."""
+    def _may_try(self, done: Sequence[Trial]) -> bool:
+        """Whether the budget leaves time for one more trial and for the tuning itself.
+
+        By what the trials took when they were run, so that a run which goes on decides as it did.
+        """
         budget = self.options.get("budget")
-        return budget is None or time.perf_counter() - self.start < _FOR_TRIALS * budget
+        return budget is None or sum(trial.seconds for trial in done) < _FOR_TRIALS * budget
 
     def _ends(self, worker: LazyWorker, outputs: tuple[Output, ...]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = worker.call(
@@ -397,23 +413,25 @@ class _Run:
         if told is None:
             what = f"trial: {blocks} blocks below {cut_of(outputs)}, {batch_norm}"
             told = self._call(worker, "tuning:tune", job, what, steps=TRIAL_STEPS)
+            told["took"] = time.perf_counter() - begun
             job.note_trial(told)
         losses = self._losses(job.answers())
         accuracy, loss = told["after"]
         return Trial(
             boundary, blocks, cut_of(outputs), batch_norm, tuple(told["before"]), accuracy, loss, told["step_seconds"],
-            time.perf_counter() - begun, losses,
+            told["took"], losses,
         )  # fmt: skip
 
     def _prepared(
         self, outputs: tuple[Output, ...], boundary: str | None, settings: Settings, rows: np.ndarray,
-        judge: np.ndarray, kind: str,
+        judge: np.ndarray, kind: str, *, until: int | None = None,
     ) -> tuning_files.Job:  # fmt: skip
         """A folder with what the worker is given, named by all that the outcome hangs on."""
         head, digests = self._head(outputs, rows if kind == "all" else self.fit_rows), self.dataset.digests or ()
-        plain = {name: value for name, value in settings.as_dict().items() if name != "budget"}
+        plain = {name: value for name, value in settings.as_dict().items() if name not in ("budget", "refit")}
         key = json_digest({
-            "version": tuning_files.VERSION, "kind": kind, "precision": os.environ.get("HEADSTART_TUNING_PRECISION"),
+            "version": tuning_files.VERSION, "kind": kind, "until": until,
+            "precision": os.environ.get("HEADSTART_TUNING_PRECISION"),
             "spec": self.frozen.spec.for_worker(),
             "numerics": self.frozen.features.trunk.numerics, "boundary": boundary, "settings": plain,
             "budget": settings.budget, "seed": self.recipe.seed,

@@ -28,7 +28,7 @@ def fitted(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     true = logits[np.arange(len(labels)), labels]
     scale = 1.0
     for _ in range(60):
-        probabilities = _softmax(logits * scale)
+        probabilities = softmax(logits * scale)
         mean = (probabilities * logits).sum(axis=1)
         slopes = mean - true
         slope = float(slopes.mean())
@@ -50,12 +50,17 @@ def losses(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """
     logits = np.log(np.maximum(np.asarray(probabilities, np.float64), _TINY))
     scale, _ = fitted(logits, labels)
-    chances = _softmax(logits * scale)[np.arange(len(labels)), labels]
+    chances = softmax(logits * scale)[np.arange(len(labels)), labels]
     found: np.ndarray = -np.log(np.maximum(chances, 1e-7))
     return found
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Rows that sum to one.
+
+    >>> softmax(np.array([[0.0, 0.0]])).tolist()
+    [[0.5, 0.5]]
+    """
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     result: np.ndarray = shifted / shifted.sum(axis=1, keepdims=True)
     return result

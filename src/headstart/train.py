@@ -160,7 +160,7 @@ def train(
             wanted, features, outputs, head, train_rows, fold,
             judge=rows["validation"] if final == "test" and "validation" in rows else None,
             far=trials.for_far_pictures(features.outputs) if recipe.cut == recipe.pooling == AUTO else (),
-            near=trials.near_source(choice.candidates, features.outputs),
+            near=trials.near_source(choice.candidates, features.outputs) if dataset.task == "classes" else None,
         )  # fmt: skip
         head_seconds = time.perf_counter() - head_start - (features.seconds - first_pass)  # views that epochs asked for
         tuning, tuned = tune(frozen, recipe, store, progress=progress, log=book)
@@ -219,7 +219,7 @@ def train(
                     clean=not views.alone(recipe, watched is not None),
                 ),
                 dataset, train_rows,
-                answers("train", head.layers) if tuned is not None and dataset.task == "classes" else None,
+                tuned.unseen_by.answers_to(train_rows) if tuned is not None and dataset.task == "classes" else None,
             ),
             recipe=done, rows=rows, watched=watched, ranking=ranked.ranking if ranked else None,
             notes=(

@@ -87,7 +87,8 @@ def near_source(candidates: Sequence[Candidate], outputs: Sequence[Output]) -> b
     trained to see is not what these pictures differ in.
 
     Args:
-        candidates: cuts with their out-of-fold scores.
+        candidates: cuts with their out-of-fold scores, of ridge regression, or of the linear head where a cut came so
+            far; what lies between these two is small beside `RISE`.
         outputs: of the whole network, the deepest last.
 
     Returns:
@@ -112,15 +113,18 @@ def near_source(candidates: Sequence[Candidate], outputs: Sequence[Output]) -> b
     return False if rise + 2 * error < RISE else None
 
 
-def order(near_way: Way, far_way: Way, *, near: bool | None) -> tuple[Way, ...]:
+def order(near_way: Way, far_way: Way, *, known: bool | None) -> tuple[Way, ...]:
     """Ways of tuning in the order in which they are tried, each once.
 
-    >>> order("near", "far", near=False), order("near", "far", near=True), order("one", "one", near=None)
+    Args:
+        known: whether the pictures are near the source's, as `near_source` has it.
+
+    >>> order("near", "far", known=False), order("near", "far", known=True), order("one", "one", known=None)
     (('far', 'near'), ('near',), ('one',))
     """
-    if near:
+    if known:
         return (near_way,)
-    ways = (far_way, near_way) if near is False else (near_way, far_way)
+    ways = (far_way, near_way) if known is False else (near_way, far_way)
     return tuple(dict.fromkeys(ways))
 
 
@@ -157,10 +161,16 @@ def cut_of(outputs: Sequence[Output]) -> str:
     return f"{layers}, {'+'.join(output.pooling for output in outputs if output.layer == outputs[0].layer)}"
 
 
-def chosen(trials: Sequence[Trial]) -> Trial:
-    """The one of least loss, or the first of fewer blocks that the pictures cannot tell from it."""
-    best = min(trials, key=lambda trial: trial.loss)
-    level = [each for each in trials if each is best or not gains(each.losses - best.losses, errors=1.0)]
+def chosen(done: Sequence[Trial], before: np.ndarray) -> Trial:
+    """Of those that gained anything the one of least loss, or the first of fewer blocks that the pictures cannot tell
+    from it; where none did, of all.
+
+    Args:
+        before: losses of the frozen network on the judging pictures.
+    """
+    done = [each for each in done if gains(before - each.losses, errors=0.0)] or done
+    best = min(done, key=lambda trial: trial.loss)
+    level = [each for each in done if each is best or not gains(each.losses - best.losses, errors=1.0)]
     return min(level, key=lambda trial: (trial.blocks, trial.loss))
 
 

@@ -225,7 +225,7 @@ class _Training:
                     break
             if step < (epoch + 1) * self._steps_an_epoch:
                 break
-            new = [total / len(self.material) for total in reversed(facts["sums"])]
+            new = [each / len(self.material) for each in reversed(facts["sums"])]
             with self._averaged():
                 if until is not None:
                     facts["best"], kept = [0.0, epoch], self._kept()

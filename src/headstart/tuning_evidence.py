@@ -84,7 +84,7 @@ class Tuning:
         options = {
             name: value for name, value in self.settings.as_dict().items() if name not in ("budget", "find_rate")
         }
-        return {"fine_tune": self.boundary or FULL, "fine_tune_options": options}
+        return {"fine_tune": self.boundary or FULL, "fine_tune_options": {**options, "refit": self.on_all > 0}}
 
     @property
     def words(self) -> str:
@@ -100,7 +100,7 @@ class Tuning:
             said = f"On {self.judged:,} pictures that judge, the frozen network has {loss}."
         again = ""
         if self.on_all:
-            again = f" It was then trained once more in the same way, on all {self.on_all:,} training pictures."
+            again = f" It was then trained once more in the same way, with these among its own, {self.on_all:,} in all."
         elif self.alone:
             again = f" It was not trained once more on all training pictures: {self.alone}."
         return f"{self.what} {said} {taken}: {self.why}.{again}"

@@ -220,21 +220,27 @@ def affordable(epochs: int, *, epoch_seconds: float, spent: float, budget: float
     return max(0, min(epochs, int((budget - spent) / max(epoch_seconds, 1e-9))))
 
 
-def why_not_again(settings: Settings, *, apart: bool, wrong: int | None, seconds: float, left: float) -> str:
+def why_not_again(
+    settings: Settings, *, apart: bool, wrong: int | None, epochs: int, seconds: float, left: float
+) -> str:
     """Why a tuned network is not trained once more on all pictures; nothing where it is.
 
     Args:
         apart: whether the judging pictures were set apart by whoever gave them.
         wrong: how many of them the tuned network names wrong; None for labels and numbers.
+        epochs: after which the judged training was best.
         seconds: that it would take, of `left` that are left of the budget.
 
-    >>> why_not_again(Settings(), apart=False, wrong=25, seconds=100.0, left=700.0)
+    >>> known = {"apart": False, "epochs": 6, "seconds": 100.0, "left": 700.0}
+    >>> why_not_again(Settings(), wrong=25, **known)
     ''
-    >>> why_not_again(Settings(), apart=False, wrong=2, seconds=100.0, left=700.0)
+    >>> why_not_again(Settings(), wrong=2, **known)
     'it names 2 of the judging pictures wrong, so few that more pictures could hardly be seen to help'
     """
     if not settings.refit:
         return "that was asked for"
+    if epochs < 1:
+        return "no epoch was better than what it began with"
     if apart:
         return "the judging pictures are kept apart from the training pictures, as they came"
     if wrong is not None and wrong < SEPARABLE:

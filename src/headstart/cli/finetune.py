@@ -40,7 +40,7 @@ where it was when the same command is run again.
     metavar="NAME=VALUE",
     multiple=True,
     help="How it is tuned: epochs, batch_size, learning_rate, layer_decay, warmup, label_smoothing, weight_decay,"
-    " clip_norm, batch_norm, momentum, patience, balanced, mixup, cutmix, ema. May be given several times.",
+    " clip_norm, batch_norm, momentum, patience, balanced, mixup, cutmix, ema, refit. May be given several times.",
 )
 @click.option("--find-rate", is_flag=True, help="Look for the learning rate first, and draw what was found.")
 @click.option("--augment", metavar="NAME|none", help="How training pictures are changed: flip, light, documents.")
@@ -53,10 +53,11 @@ def command(
     model: str, photos: str, output: Path, options: tuple[str, ...], find_rate: bool, report: Path | None,
     no_report: bool, as_json: bool, fine_tune: str | None, log: tuple[str, ...], **given: Any,
 ) -> None:  # fmt: skip
-    from headstart import loggers
+    from headstart import loggers, recipe_files
     from headstart.api import finetune
     from headstart.classifier import check_target
 
+    recipe_files.find(model)  # before the pictures, which may take long to open
     loggers.asked(log, output)
     check_target(output)
     told = _options(options)

@@ -28,6 +28,7 @@ import numpy as np
 
 from headstart.errors import RecipeError, near
 from headstart.halves import widened
+from headstart.tempering import softmax as softmax
 
 _CHUNK = 2048
 
@@ -162,17 +163,6 @@ def _apply(layers: Sequence[Layer], block: np.ndarray) -> np.ndarray:
             )
         values = ACTIVATIONS[layer.activation](values)
     result: np.ndarray = values
-    return result
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Rows that sum to one.
-
-    >>> softmax(np.array([[0.0, 0.0]])).tolist()
-    [[0.5, 0.5]]
-    """
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    result: np.ndarray = shifted / shifted.sum(axis=1, keepdims=True)
     return result
 
 
