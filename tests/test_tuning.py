@@ -19,7 +19,7 @@ import pytest
 import tuning_jobs
 from headstart.errors import EngineError
 from headstart.tuning_rules import rate
-from tuning_jobs import ADAPTING, BOUNDARY, CUT, DENSE, EVERYTHING, LINEAR, SPEC, arguments, problem
+from tuning_jobs import BOUNDARY, CUT, DENSE, LINEAR, SPEC, arguments, given_for, problem
 
 JOB = "tuning_jobs:"
 KILLS = int(os.environ.get("HEADSTART_KILLS", "2"))
@@ -35,10 +35,6 @@ def tune(worker, given, told=None, **patches):
 
 def head_of(which):
     return DENSE if which == "dense" else LINEAR
-
-
-def given_for(which, folder):
-    return arguments(folder, **(EVERYTHING if which == "dense" else ADAPTING))
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +109,7 @@ def killed(start_tuner, folder, which, after):
 
 
 def test_a_process_that_is_killed_at_any_instant_ends_with_the_same_weights(tuner, start_tuner, whole, tmp_path):
-    instants = [(("dense", "linear")[number % 2], random.uniform(0, 0.9)) for number in range(KILLS)]
+    instants = [(("dense", "until", "linear")[number % 3], random.uniform(0, 0.9)) for number in range(KILLS)]
     folders = [problem(tmp_path / str(at), head=head_of(which)) for at, (which, _) in enumerate(instants)]
     with ThreadPoolExecutor(2) as pool:
         said = list(pool.map(

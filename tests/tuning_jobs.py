@@ -511,10 +511,17 @@ def _network(kind):
     return keras.Model(start, x), "last"
 
 
+def given_for(which, folder):
+    """Arguments of a training: `dense` with every option on its way, `linear` with statistics that adapt, `until` the
+    same up to an epoch that was told."""
+    given = arguments(folder, **(EVERYTHING if which == "dense" else ADAPTING))
+    return {**given, "until": 4} if which == "until" else given
+
+
 # ---- a training in a process of its own -----------------------------------------------------------------------------
 
 
-def main(folder, head):
+def main(folder, which):
     """Train through a worker, as a program would: `python tuning_jobs.py` in a process that may be killed."""
     from headstart.worker import Worker
 
@@ -524,7 +531,7 @@ def main(folder, head):
 
     random.seed()
     with Worker("tensorflow") as worker:
-        given = arguments(Path(folder), **(EVERYTHING if head == "dense" else ADAPTING))
+        given = given_for(which, Path(folder))
         print(worker._process.pid, flush=True)
         worker.call("tuning_jobs:tune", progress=told, given=given, slow=0.02, save_every=0.05)
         print("done", flush=True)
