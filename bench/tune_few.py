@@ -10,6 +10,7 @@ import sys
 
 from headstart.estimates import spread as half
 from headstart.splitting import split
+from processes import spread
 from tune_pictures import few_of_each, looked_over, photos_of
 
 COUNTS, SEEDS = [10, 50], [0, 1, 2, 3, 4]
@@ -62,7 +63,12 @@ def _rows(count, made):
         kept = sum(run.get("kept", run["fine_tuned"]) for run in runs)
         tried = sum(bool(run["fine_tuning"]["trials"]) or run["fine_tuning"]["tried"] for run in runs)
         note = f"kept in {kept} of {len(runs)}; lowest {min(gained):+.4f}, highest {max(gained):+.4f}"
-        note = f"tried in {tried}, {note} (wanted 0 or better)" if how == "auto" else note
+        if how == "auto":
+            vain = [
+                run["seconds"]["fine_tune"] for run in runs if run["fine_tuning"]["trials"] and not run["fine_tuned"]
+            ]
+            cost = f"; {spread(vain, '.0f')} s where it was tried in vain" if vain else ""
+            note = f"tried in {tried}, {note} (wanted 0 or better){cost}"
         rows.append((f"{count} a class, {what}", _mean(gained, "+"), note))
     return rows
 

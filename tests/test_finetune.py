@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
@@ -285,6 +286,37 @@ def test_what_is_kept_is_trained_once_more_with_the_pictures_that_judged_it(froz
     alone, judged = tune(whole, replace(recipe, fine_tune_options={**options, "refit": False}), store)
     assert (alone.on_all, judged.witness) == (0, None)
     assert alone.words.endswith("It was not trained once more on all training pictures: that was asked for.")
+
+
+def test_a_run_that_is_broken_off_between_its_two_trainings_ends_as_one_that_is_not(
+    frozen, shared_workers, monkeypatch
+):
+    whole, store = replace(frozen[0], judge=None, folds=np.arange(32) % 3), frozen[1]
+    monkeypatch.setattr(finetune, "verdict", lambda *_: (True, "for once"))
+    monkeypatch.setattr(finetune.tuning_rules, "SEPARABLE", 0)
+    options = {"epochs": 1, "batch_norm": "frozen", "learning_rate": 5e-3, "budget": 600.0}
+    recipe = Recipe(fine_tune=BOUNDARY, fine_tune_options=options)
+    with monkeypatch.context() as patch:
+        call = _Run._call
+
+        def broken(run, worker, name, job, stage, **more):
+            if stage == finetune._AGAIN:
+                raise KeyboardInterrupt
+            return call(run, worker, name, job, stage, **more)
+
+        patch.setattr(_Run, "_call", broken)
+        with pytest.raises(KeyboardInterrupt):
+            tune(whole, recipe, store)
+    shared_workers.clear()
+    resumed = tune(whole, recipe, store)
+    assert shared_workers.count("tuning:tune") == 1
+    shutil.rmtree(finetune.cache_folder() / "tuning")
+    shared_workers.clear()
+    at_once = tune(whole, recipe, store)
+    assert shared_workers.count("tuning:tune") == 2
+    for one, other in zip(resumed[1].layers, at_once[1].layers, strict=True):
+        assert np.array_equal(one.kernel, other.kernel)
+    assert (resumed[0].on_all, resumed[0].gain) == (at_once[0].on_all, at_once[0].gain) == (32, at_once[0].gain)
 
 
 def test_a_disk_without_room_for_all_pictures_leaves_what_was_judged(frozen, shared_workers, monkeypatch):
