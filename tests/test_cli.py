@@ -604,3 +604,10 @@ def test_bars_are_drawn_on_a_terminal_and_taken_away(monkeypatch, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert "features" in err
+
+
+def test_finetune_looks_at_the_model_before_the_pictures(run, tmp_path):
+    status, out, err = run("finetune", "none.keras", "nowhere/", "-o", str(tmp_path / "tuned.keras"))
+    assert (status, out) == (2, "")
+    assert "none.keras" in err
+    assert "nowhere" not in err

@@ -334,7 +334,7 @@ class _Training:
         self._origin = [[tf.constant(np.asarray(v)) for v in group] for group in self._groups]
         self._gradients, self._apply = self._compiled_gradients(), self._compiled_apply()
 
-    def _plan(self, spent: float, until: int | None) -> tuple[int, float]:
+    def _plan(self, spent: float, until: int | None = None) -> tuple[int, float]:
         """How many epochs there are to be, and how long a step takes: the second of two that change nothing."""
         rows, turn = next(self._batches(0))
         seconds, before = 0.0, self._kept()

@@ -57,9 +57,9 @@ def command(
     from headstart.api import finetune
     from headstart.classifier import check_target
 
-    recipe_files.find(model)  # before the pictures, which may take long to open
     loggers.asked(log, output)
     check_target(output)
+    recipe_files.find(model)  # before the pictures, which may take long to open
     told = _options(options)
     if find_rate:
         told["find_rate"] = True
