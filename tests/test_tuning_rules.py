@@ -162,7 +162,9 @@ def test_a_budget_that_is_spent_has_room_for_nothing():
      (12, 1.0, False, True), (11, 1.0, False, False), (100, 0.0, False, False)],
 )  # fmt: skip
 def test_tuning_is_worth_it_where_half_the_mistakes_would_show(judged, error, few, tries):
-    found = worth(judged, error, few=few)
+    found = worth(judged, error, few=few, near=False)
+    assert worth(judged, error, few=few) == found
+    assert worth(judged * 2, error, few=few, near=True).tries is tries  # there a quarter of them has to show
     assert found.tries is tries
     assert found.why[0].islower()
     assert not found.why.endswith(".")

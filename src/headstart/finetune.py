@@ -140,7 +140,8 @@ def outlook(frozen: Frozen) -> Worth:
     if dataset.task != "classes":
         return tuning_rules.worth_for_targets(len(judge))
     scarce = few(labels[frozen.rows]) or len(np.unique(frozen.folds)) > 20
-    return tuning_rules.worth(len(judge), _error(frozen.head, labels[frozen.rows]), few=scarce)
+    wrong = _error(frozen.head, labels[frozen.rows])
+    return tuning_rules.worth(len(judge), wrong, few=scarce, near=frozen.near)
 
 
 def tune(

@@ -19,6 +19,9 @@ BATCH_NORM = (FROZEN, ADAPT, BATCH)
 SEPARABLE = 6
 """Pictures that one network must have right and the other wrong before a paired test can part the two: McNemar's exact
 test gives p = 0.031 for 6 against 0, and 0.063 for 5."""
+NEAR_SAVED, FAR_SAVED = 0.25, 0.5
+"""Share of a frozen network's mistakes that tuning may be hoped to save. Near the source's pictures it was 0.16 to 0.30
+(`bench/run.py --only tune-auto`, trashnet6), far from them nearly all."""
 LEAST_JUDGED = 50
 """Pictures of labels or numbers that judge, at least."""
 STEPS = 240
@@ -265,26 +268,31 @@ def worth_for_targets(judged: int) -> Worth:
     return Worth(True, f"{judged:,} pictures judge")
 
 
-def worth(judged: int, error: float, *, few: bool) -> Worth:
+def worth(judged: int, error: float, *, few: bool, near: bool | None = None) -> Worth:
     """Whether tuning can pay, from what is known before anything of it was done.
 
     Args:
         judged: pictures that would decide between the two networks.
         error: the share that the frozen one names wrong out of fold, 0 to 1.
         few: whether there are so few pictures that none can be spared to judge.
+        near: whether they are near those that the source knows; None where that is open.
 
-    The rule: a network that makes half the mistakes must be one that the judging pictures could tell apart.
+    The rule: a network that makes as many mistakes less as tuning may be hoped to save must be one that the judging
+    pictures could tell apart.
 
     >>> worth(400, 0.014, few=False).tries, worth(256, 0.13, few=False).tries
     (False, True)
+    >>> [worth(60, 0.25, few=False, near=near).tries for near in (False, None, True)]
+    [True, True, False]
     """
+    saved, fewer = (NEAR_SAVED, "a quarter fewer") if near else (FAR_SAVED, "half as many")
     if few:
         return Worth(False, "there are so few pictures that none can be spared to judge by")
     wrong = judged * error
-    if wrong < 2 * SEPARABLE:
+    if wrong * saved < SEPARABLE:
         return Worth(
             False,
             f"of the {judged:,} pictures that could judge, the frozen network names about {wrong:.0f} wrong:"
-            " even a network with half as many mistakes could not be told from it",
+            f" even a network with {fewer} mistakes could not be told from it",
         )
     return Worth(True, f"about {wrong:.0f} of the {judged:,} pictures that judge are named wrong by the frozen network")
