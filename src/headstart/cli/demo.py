@@ -56,7 +56,7 @@ def command(pictures: str, output: Path, quick: bool, as_json: bool) -> None:
         recipe = Recipe(holdout=HOLDOUT, fine_tune="off" if quick else "auto")
         result = train(dataset, recipe, output=output, report=page, progress=show)
         if result.fine_tuned and result.tuning is not None:  # what was trained is written by now
-            seconds = max(sum(result.tuning.seconds), 1.0)
+            seconds = max(result.tuning.took, 1.0)
             result = compare_scratch(result, seconds=seconds, seeds=1, progress=show).write_report(page)
     tell(result, as_json=as_json)
     if not as_json:
@@ -78,6 +78,7 @@ def _story(result: TrainResult) -> list[str]:
         f"2. Why that was not enough. Of {len(rates)} cuts and poolings none reached more than {max(rates):.1%} out of"
         " fold: what parts these classes is not in what the network says.",
         f"3. Tuned. {result.tuning.words}",
-        f"4. From scratch, for the {sum(sum(run) for run in side.seconds):.0f} s that tuning's epochs took:"
-        f" {side.best(result.head_start.n).value:.1%} at its best epoch of {side.epochs}.",
+        f"4. From scratch, in the {result.tuning.took:.0f} s that tuning took in all:"
+        f" {side.best(result.head_start.n).value:.1%}, the best of as many epochs as fit into them ({side.epochs}, in"
+        f" {sum(sum(run) for run in side.seconds):.0f} s).",
     ]
