@@ -216,6 +216,7 @@ class _Run:
             self.fit_rows = _spread(self.fit_rows, MOST_TUNED, recipe.seed)
             self.judge = _spread(self.judge, MOST_JUDGED, recipe.seed)
         self._heads: dict[tuple[tuple[Output, ...], int], Head] = {}
+        self._known_ends: dict[tuple[Output, ...], list[dict[str, Any]]] = {}
         self._tried: tuple[Trial, ...] = ()
         self._kind = "batch"
         self._parts = 1  # that a batch is divided into, since a worker ran out of memory
@@ -376,12 +377,14 @@ class _Run:
         return budget is None or sum(trial.seconds for trial in done) < _FOR_TRIALS * budget
 
     def _ends(self, worker: LazyWorker, outputs: tuple[Output, ...]) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = worker.call(
-            "tuning:boundaries", spec=self.frozen.spec.for_worker(),
-            most=min(MOST_KEPT, tuning_files.most_numbers((1 + tuning_files.VIEWS) * len(self.fit_rows))),
-            cuts=list(dict.fromkeys(output.layer for output in outputs)),
-        )  # fmt: skip
-        return found
+        """Block ends below these outputs; the worker builds the network to tell them, so it is asked once."""
+        if outputs not in self._known_ends:
+            self._known_ends[outputs] = worker.call(
+                "tuning:boundaries", spec=self.frozen.spec.for_worker(),
+                most=min(MOST_KEPT, tuning_files.most_numbers((1 + tuning_files.VIEWS) * len(self.fit_rows))),
+                cuts=list(dict.fromkeys(output.layer for output in outputs)),
+            )  # fmt: skip
+        return self._known_ends[outputs]
 
     def _outputs_of(self, cut: str) -> tuple[Output, ...]:
         every = (self.frozen.outputs, self.frozen.far)

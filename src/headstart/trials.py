@@ -17,6 +17,7 @@ from headstart.trunk import Output
 from headstart.tuning_rules import BLOCKS, FULL
 
 FEWEST_CUTS = 4
+"""Layers of a network that are needed to tell its middle from its top."""
 RISE = 0.05
 """By so much, of 1, the top of a network is at least better than its middle where pictures are near the source's."""
 
@@ -77,7 +78,7 @@ def for_far_pictures(outputs: Sequence[Output]) -> tuple[Output, ...]:
     layers = list(dict.fromkeys(output.layer for output in outputs))
     at = layers[round(0.7 * (len(layers) - 1))]
     found = tuple(output for output in outputs if output.layer == at)
-    return found if {output.pooling for output in found} == {"avg", "max"} and len(layers) > 3 else ()
+    return found if {output.pooling for output in found} == {"avg", "max"} and len(layers) >= FEWEST_CUTS else ()
 
 
 def near_source(candidates: Sequence[Candidate], outputs: Sequence[Output]) -> bool | None:
@@ -157,6 +158,7 @@ def boundary_of(how: str, ends: Sequence[str]) -> tuple[str | None, int]:
 
 
 def cut_of(outputs: Sequence[Output]) -> str:
+    """The layers and the pooling of outputs, as one name."""
     layers = "+".join(dict.fromkeys(output.layer for output in outputs))
     return f"{layers}, {'+'.join(output.pooling for output in outputs if output.layer == outputs[0].layer)}"
 

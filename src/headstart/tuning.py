@@ -201,10 +201,11 @@ class _Training:
             self.parts = max(self.parts, int(facts["parts"]))
             kept = self._restore(found.arrays)
         stopped, step, epochs = False, begun, int(facts["epochs"])
-        total, ending = epochs * self._steps_an_epoch, (until or epochs) * self._steps_an_epoch
+        ends = until or epochs
+        total, ending = epochs * self._steps_an_epoch, ends * self._steps_an_epoch
         log = self._logging(book, epochs, history)
         self._saved = time.perf_counter()
-        for epoch in range(begun // self._steps_an_epoch, until or epochs):
+        for epoch in range(begun // self._steps_an_epoch, ends):
             if facts["since"] >= self.settings.patience or stopped:
                 break
             start = time.perf_counter() - facts["partly"]
@@ -242,7 +243,7 @@ class _Training:
             facts["sums"], facts["partly"] = [0.0, 0.0], 0.0
             self._save(folder, step, {**facts, "history": history}, kept)
             seen = {"metric": new[2], "loss": new[3]} if until is None else {"loss": new[1]}
-            report_progress(done=step, total=ending, epoch=epoch + 1, epochs=until or epochs, **seen)
+            report_progress(done=step, total=ending, epoch=epoch + 1, epochs=ends, **seen)
             log.tell(self._epochs(history, total))
         log.end()
         for variable, array in zip(self.graph.model.variables, kept, strict=True):
