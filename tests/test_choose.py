@@ -1,4 +1,4 @@
-"""Which cut: the closed form against plain refitting, and the choice on features whose worth is known."""
+"""Which layers and which head: the choice on features whose worth is known."""
 
 import dataclasses
 
@@ -6,69 +6,13 @@ import numpy as np
 import pytest
 
 from headstart import choose
-from headstart.choose import choose_cut, ridge_out_of_fold
+from headstart.choose import choose_cut
+from headstart.layer_sets import single_layers
 from headstart.trunk import Output
 
 ROWS = np.arange(240)
 LABELS = ROWS % 3
 FOLDS = ROWS // 3 % 5
-
-
-def refitted(X: np.ndarray, labels: np.ndarray, folds: np.ndarray, strength: float) -> np.ndarray:
-    """Out-of-fold scores by leaving each fold out, intercept and all, and solving again, in float64."""
-    X = (X - X.mean(axis=0)) / X.std(axis=0)
-    targets = np.eye(labels.max() + 1)[labels]
-    targets = targets - targets.mean(axis=0)
-    penalty = strength * (X**2).sum() / min(X.shape) * np.eye(X.shape[1])
-    scores = np.empty_like(targets)
-    for fold in np.unique(folds):
-        out = folds == fold
-        mean, share = X[~out].mean(axis=0), targets[~out].mean(axis=0)
-        inner = X[~out] - mean
-        weights = np.linalg.solve(inner.T @ inner + penalty, inner.T @ (targets[~out] - share))
-        scores[out] = (X[out] - mean) @ weights + share
-    return scores
-
-
-@pytest.mark.parametrize("dimensions", [7, 60, 150])  # fewer than the 60 pictures, as many, and more
-@pytest.mark.parametrize("strength", [0.01, 1.0])
-def test_the_closed_form_is_what_refitting_gives(dimensions, strength):
-    random = np.random.default_rng(dimensions)
-    labels, folds = ROWS[:60] % 3, random.permutation(ROWS[:60] % 4)
-    X = (random.normal(size=(3, dimensions))[labels] + random.normal(size=(60, dimensions)) * 3).astype(np.float32)
-    right, losses = ridge_out_of_fold(X, labels, folds, strengths=(strength,))
-    scores = refitted(X.astype(np.float64), labels, folds, strength)
-    targets = np.eye(3)[labels] - 1 / 3
-    np.testing.assert_array_equal(right, (scores + 1 / 3).argmax(axis=1) == labels)
-    np.testing.assert_allclose(losses, ((scores - targets) ** 2).sum(axis=1), rtol=2e-3, atol=1e-4)
-    assert 0.3 < right.mean() < 1, "too easy or too hard to tell a right answer from a wrong one"
-
-
-def test_the_best_strength_counts():
-    random = np.random.default_rng(0)
-    X = (random.normal(size=(3, 100))[LABELS] + random.normal(size=(240, 100)) * 4).astype(np.float32)
-
-    def score(*strengths: float) -> tuple[float, float]:
-        right, losses = ridge_out_of_fold(X, LABELS, FOLDS, strengths=strengths)
-        return right.mean(), -losses.mean()
-
-    each = [score(strength) for strength in (1e-3, 0.1, 10.0)]
-    assert len(set(each)) == 3
-    assert score(1e-3, 0.1, 10.0) == max(each)
-
-
-def test_constant_columns_and_float16_are_no_trouble():
-    X = np.c_[np.eye(3)[LABELS], np.zeros(240), np.full(240, 60_000.0)].astype(np.float16)
-    right, losses = ridge_out_of_fold(X, LABELS, FOLDS)
-    assert right.all()
-    assert np.isfinite(losses).all()
-
-
-@pytest.mark.parametrize("dimensions", [3, 300])
-def test_a_cut_that_says_the_same_of_every_picture_is_only_useless(dimensions):
-    right, losses = ridge_out_of_fold(np.ones((240, dimensions), np.float16), LABELS, FOLDS)
-    assert right.mean() <= 0.4
-    assert np.isfinite(losses).all()
 
 
 # ---- the choice ---------------------------------------------------------------------------------------------------
@@ -106,20 +50,72 @@ def test_the_informative_cut_is_chosen():
     choice = pick(features)
     assert (choice.chosen.layer, choice.chosen.pooling) == ("middle", "avg")
     assert choice.candidates[0].outputs == choice.chosen.outputs
-    assert [c.accuracy for c in choice.candidates] == sorted((c.accuracy for c in choice.candidates), reverse=True)
-    assert choice.candidates[0].accuracy > choice.candidates[1].accuracy + 0.3
+    single = [c for c in choice.candidates if len(c.layers) == 1 and c.head == "ridge"]
+    assert [c.loss for c in single] == sorted(c.loss for c in single)
+    assert single[0].accuracy > single[1].accuracy + 0.3
     assert choice.pictures == 240
-    assert choice.why.startswith("it was the best out of fold")
-    assert "smallest" not in choice.why
+    assert choice.why.startswith("it had the least loss out of fold")
     assert all(c.low < c.accuracy < c.high or c.accuracy == 1 for c in choice.candidates)
 
 
-def test_the_smaller_of_equals_is_chosen_and_the_sentence_says_so():
+def test_the_cheaper_of_equals_is_chosen_and_the_sentence_says_so():
     early = signal(20, 1, spread=1.2)
-    features = Stub({("deep", "avg"): np.c_[early, np.ones((240, 4))], ("early", "avg"): early})
-    choice = pick(features)
+    features = Stub({("early", "avg"): early, ("deep", "avg"): np.c_[early, np.ones((240, 4))]})
+    asked = []
+
+    def cost(outputs):
+        asked.append(outputs)
+        return 10.0 if any(output.layer == "deep" for output in outputs) else 4.0
+
+    choice = pick(features, cost=cost)
     assert choice.chosen.layer == "early"
-    assert "smallest of 2" in choice.why
+    assert "40% of that at prediction" in choice.why
+    assert asked, "what prediction costs is measured"
+    accurate = pick(features, prefer="accurate", cost=cost)
+    assert accurate.chosen.loss == min(c.loss for c in accurate.candidates if c.finalist)
+
+
+def test_what_is_clearly_better_is_worth_its_cost():
+    features = Stub({("early", "avg"): signal(8, 1, spread=3), ("deep", "avg"): signal(8, 2, spread=1)})
+    for prefer in ("auto", "accurate", "small"):
+        assert "deep" in pick(features, prefer=prefer).chosen.layers
+
+
+def test_small_gives_more_away_than_auto():
+    """One layer is a little worse than the next: only who asks for a small model takes it."""
+    base = signal(8, 1, spread=2)
+    features = Stub({("early", "avg"): base + 0.5 * noise(8, 5), ("deep", "avg"): base})
+    assert pick(features, prefer="accurate").chosen.layers[-1] == "deep"
+    assert pick(features, prefer="small").chosen.layer == "early"
+
+
+def test_layers_that_each_know_a_part_are_taken_side_by_side():
+    """Nothing of it costs more at prediction, so it need not win by more than noise."""
+    halves = LABELS // 2, LABELS % 2
+    features = Stub({
+        ("low", "avg"): np.c_[halves[0], halves[0]] + 0.6 * noise(2, 1),
+        ("top", "avg"): np.c_[halves[1], halves[1]] + 0.6 * noise(2, 2),
+    })  # fmt: skip
+    choice = pick(features)
+    assert choice.chosen.layers == ("low", "top")
+    assert {c.scaling for c in choice.candidates if len(c.layers) == 2} == {"features", "layers"}
+
+
+def test_heads_compete_and_the_chosen_one_is_handed_on():
+    features = Stub({("low", "avg"): noise(8, 0), ("top", "avg"): signal(8, 1, spread=2)})
+    choice = pick(features)
+    assert {c.head for c in choice.candidates} == {"ridge", "linear", "blend"}
+    assert choice.validated.head == choice.chosen.head
+    assert len(choice.validated.out_of_fold) == 240
+    assert {c.head for c in pick(features, head="linear").candidates if c.finalist} == {"linear"}
+
+
+def test_what_a_choice_among_noise_is_worth_is_not_what_it_seems():
+    features = Stub({(f"layer{number}", "avg"): noise(3, number) for number in range(12)})
+    found = pick(features)
+    assert found.estimate.candidates > 12
+    assert found.estimate.accuracy < found.chosen.accuracy
+    assert abs(found.estimate.accuracy - 1 / 3) < 0.08
 
 
 def test_of_equals_of_one_size_one_is_chosen_the_same_way_every_time():
@@ -172,9 +168,10 @@ def test_many_pictures_are_sampled_by_the_seed(monkeypatch):
     one, same, other = pick(features), pick(features), pick(features, seed=1)
     assert one.pictures == 120
     assert max(asked) == 120
-    assert [c.accuracy for c in one.candidates] == [c.accuracy for c in same.candidates]
-    assert not np.array_equal(one.candidates[0].right, other.candidates[0].right)
-    assert one.chosen.layer == "top"
+    assert [c.loss for c in one.candidates] == [c.loss for c in same.candidates]
+    assert not np.array_equal(one.candidates[0].losses, other.candidates[0].losses)
+    assert "top" in one.chosen.layers
+    assert one.validated is None, "it was cross-validated on a sample, and is not the cross-validation of all"
 
 
 def test_progress_counts_the_candidates():
@@ -182,16 +179,17 @@ def test_progress_counts_the_candidates():
     columns = {("low", "avg"): signal(4, 1), ("top", "avg"): signal(4, 2), ("top", "max"): signal(4, 3)}
     pick(Stub(columns), progress=lambda done, total: told.append((done, total)))
     assert [done for done, _ in told] == sorted(done for done, _ in told)
-    assert told[-1] == (4, 4)
-    assert {total for _, total in told} == {4}
+    done, total = told[-1]
+    assert done == total
+    assert {each for _, each in told} == {total}
 
 
 def test_pictures_that_nobody_could_name_count_for_no_figure():
     labels = LABELS.copy()
     labels[:3] = 3  # a class that is in one fold alone
     features = Stub({("top", "avg"): signal(8, 1, spread=0.1)})
-    (found,), _ = choose.screen(
-        features, ROWS, labels, FOLDS, groups=choose.groups_of(features.outputs, None), run=map, neighbours=True,
+    (found,) = choose.screen(
+        features, ROWS, labels, FOLDS, sets=single_layers(features.outputs, None), run=map, neighbours=True,
         several=False,
     )  # fmt: skip
     assert len(found.right) == 237

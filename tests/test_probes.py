@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from headstart.probes import kernel_out_of_fold, neighbours_out_of_fold, ridge_out_of_fold, standardised
+from headstart.probes import kernel_out_of_fold, neighbours_out_of_fold, scores_out_of_fold, standardised
 
 ROWS = np.arange(120)
 LABELS = ROWS % 3
@@ -15,13 +15,47 @@ def clouds(dimensions: int, *, spread: float = 1.5, seed: int = 0) -> np.ndarray
     return random.normal(size=(3, dimensions))[LABELS] + spread * random.normal(size=(120, dimensions))
 
 
+def refitted(X: np.ndarray, labels: np.ndarray, folds: np.ndarray, strength: float) -> np.ndarray:
+    """Out-of-fold scores by leaving each fold out, intercept and all, and solving again, in float64."""
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    targets = np.eye(labels.max() + 1)[labels]
+    penalty = strength * (X**2).sum() / min(X.shape) * np.eye(X.shape[1])
+    scores = np.empty_like(targets)
+    for fold in np.unique(folds):
+        out = folds == fold
+        mean, share = X[~out].mean(axis=0), targets[~out].mean(axis=0)
+        inner = X[~out] - mean
+        weights = np.linalg.solve(inner.T @ inner + penalty, inner.T @ (targets[~out] - share))
+        scores[out] = (X[out] - mean) @ weights + share
+    return scores
+
+
+@pytest.mark.parametrize("dimensions", [7, 60, 150])  # fewer than the 60 pictures, as many, and more
+@pytest.mark.parametrize("strength", [0.01, 1.0])
+def test_the_closed_form_is_what_refitting_gives(dimensions, strength):
+    random = np.random.default_rng(dimensions)
+    labels, folds = ROWS[:60] % 3, random.permutation(ROWS[:60] % 4)
+    X = (random.normal(size=(3, dimensions))[labels] + random.normal(size=(60, dimensions)) * 3).astype(np.float32)
+    [(found, scores)] = scores_out_of_fold(standardised(X), labels, folds, strengths=(strength,))
+    assert found == strength
+    np.testing.assert_allclose(scores, refitted(X.astype(np.float64), labels, folds, strength), rtol=2e-3, atol=5e-4)
+    assert 0.3 < (scores.argmax(axis=1) == labels).mean() < 1, "too easy or too hard to tell right from wrong"
+
+
+@pytest.mark.parametrize("dimensions", [3, 300])
+def test_a_cut_that_says_the_same_of_every_picture_is_only_useless(dimensions):
+    for _, scores in scores_out_of_fold(standardised(np.ones((120, dimensions), np.float16)), LABELS, FOLDS):
+        assert np.isfinite(scores).all()
+        assert (scores.argmax(axis=1) == LABELS).mean() <= 0.4
+
+
 def test_the_sum_of_kernels_is_the_kernel_of_features_side_by_side():
     parts = [clouds(100, spread=4), clouds(90, spread=5, seed=1)]
     kernels = [standardised(X) @ standardised(X).T for X in parts]
-    right, losses = kernel_out_of_fold(sum(kernels), LABELS, FOLDS)
-    wanted_right, wanted = ridge_out_of_fold(np.c_[parts[0], parts[1]], LABELS, FOLDS)
-    np.testing.assert_array_equal(right, wanted_right)
-    np.testing.assert_allclose(losses, wanted, rtol=1e-3, atol=1e-5)
+    right, losses = kernel_out_of_fold(sum(kernels), LABELS, FOLDS, strengths=(0.03,))
+    [(_, scores)] = scores_out_of_fold(standardised(np.c_[parts[0], parts[1]]), LABELS, FOLDS, strengths=(0.03,))
+    np.testing.assert_array_equal(right, scores.argmax(axis=1) == LABELS)
+    np.testing.assert_allclose(losses, ((scores - np.eye(3)[LABELS]) ** 2).sum(axis=1), rtol=2e-3, atol=1e-3)
     assert 0.4 < right.mean() < 1
 
 
@@ -54,5 +88,6 @@ def test_no_more_neighbours_vote_than_the_smallest_class_has(count):
 def test_labels_that_mean_nothing_are_not_named_when_one_is_left_out(dimensions):
     """A picture completes the sum of the others where all are centred together: nothing may follow from that."""
     random = np.random.default_rng(0)
-    right, _ = ridge_out_of_fold(random.normal(size=(60, dimensions)), random.permutation(60) % 6, np.arange(60))
-    assert right.mean() < 0.4
+    X, labels = standardised(random.normal(size=(60, dimensions))), random.permutation(60) % 6
+    for _, scores in scores_out_of_fold(X, labels, np.arange(60)):
+        assert (scores.argmax(axis=1) == labels).mean() < 0.4

@@ -1,10 +1,11 @@
-"""Which cut and pooling: every candidate is scored on the user's own training pictures, from one cached pass.
+"""Which layers and which head: every candidate is scored on the user's own training pictures, from one cached pass.
 
-All candidates are screened on a sample by their out-of-fold accuracy under a ridge classifier, in closed form
-(`probes`); those within noise of the best are then fitted with the linear head itself on more pictures,
-cross-validated, and the choice is made among these: the smallest of those whose accuracy and loss the pictures cannot
-tell from the best. Several layers side by side (`multi_layer`) are one more candidate, taken only where it is more
-accurate than the best single one by more than noise.
+All sets of layers (`layer_sets`) are screened on a sample by a ridge classifier in closed form; the best of them are
+then cross-validated with the heads themselves on more pictures. Chosen is the candidate of least calibrated
+cross-entropy out of fold: it speaks of every picture, where accuracy speaks of the few that change sides, so it tells
+far better which candidate will be right more often on new pictures. Candidates that are level go to the one that costs
+least at prediction, by measurement. That the best of many is flattered is no reason to take another one; how far it is
+flattered is estimated (`selection_bias`) and said.
 """
 
 from __future__ import annotations
@@ -13,44 +14,49 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from headstart import multi_layer
+from headstart import heads, multi_layer
 from headstart.features import Features
-from headstart.few import scorable
-from headstart.heads import linear
+from headstart.few import merged, scorable
+from headstart.heads import HeadData, Validated, auto, ridge
+from headstart.heads._scaling import standardised
 from headstart.intervals import wilson
-from headstart.probes import neighbours_out_of_fold, ridge_out_of_fold
+from headstart.layer_sets import LayerSet, all_layers, lower_layers, single_layers
+from headstart.probes import neighbours_out_of_fold
+from headstart.selection_bias import Estimate, estimate
 from headstart.trunk import Output
 
-SCREEN, SAMPLE = 1_000, 3_000
-"""Pictures that all candidates are screened on, and that the finalists are fitted on, at most."""
-FINALISTS = 4
-"""Candidates that are scored a second time, at most."""
-ACCURACY_ERRORS, LOSS_ERRORS = 2.0, 0.5
-"""Standard errors of the paired difference that a candidate may lie behind the best and still be chosen.
-
-Two of accuracy are what the pictures cannot tell apart. Loss speaks of every picture, accuracy of the few that change
-sides, so loss decides among those, and of it little is given away for a smaller candidate.
-"""
+SCREEN, SAMPLE = 800, 2_000
+"""Pictures that all candidates are screened on, and that the finalists are cross-validated on, at most."""
+FINALISTS, WITH_HEADS = 4, 2
+"""Sets of layers that are scored a second time, and how many of these with every head."""
+LEVEL = {"accurate": 0.0, "auto": 0.25, "small": 1.0}
+"""Standard errors of the paired difference in loss within which a candidate is level with the best."""
+CHEAPER = 0.9
+"""Share of the cost that a level candidate may have to be called cheaper: a clock is no more exact."""
+_STRENGTHS = (0.3, 0.03, 0.003)  # of the screening: a third of the search
 _SOLVER_NOISE = 2e-4  # nats: fits that are the same in all but rounding differ by so little
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One cut with one pooling, or several cuts side by side, and what it was worth.
+    """A set of layers with a head, and what it was worth.
 
     Attributes:
         outputs: the trunk outputs whose features stand side by side.
         accuracy, low, high: out-of-fold, with its 95 % Wilson interval.
         right: for each picture whether it was right; what paired comparisons are made of.
-        losses: for each picture its out-of-fold loss: cross-entropy for a finalist, squared error for the others.
-        finalist: whether it was scored with the linear head.
+        losses: for each picture its out-of-fold cross-entropy in nats, its head calibrated.
+        finalist: whether it was cross-validated on the larger sample, with the whole search of its head.
         neighbours: the share that a vote of nearest neighbours names right, of the same pictures; nan where it was not
             counted.
+        head: which kind of head it was scored with.
+        scaling: how its features are scaled (`heads._scaling`).
+        validated: the cross-validation of its head, for finalists.
     """
 
     outputs: tuple[Output, ...]
@@ -61,6 +67,9 @@ class Candidate:
     losses: np.ndarray
     finalist: bool = False
     neighbours: float = float("nan")
+    head: str = ridge.NAME
+    scaling: str = "features"
+    validated: Validated | None = field(default=None, repr=False, compare=False)
 
     @property
     def loss(self) -> float:
@@ -84,6 +93,10 @@ class Candidate:
     def dimensions(self) -> int:
         return sum(output.dimensions for output in self.outputs)
 
+    @property
+    def set(self) -> LayerSet:
+        return LayerSet(self.outputs, self.scaling)
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -94,19 +107,32 @@ class Choice:
         candidates: all of them, best first.
         pictures: how many pictures they were scored on.
         why: one sentence.
+        estimate: the accuracy that a choice among so many can be expected to have on new pictures; None where nothing
+            was compared.
     """
 
     chosen: Candidate
     candidates: tuple[Candidate, ...]
     pictures: int
     why: str
+    estimate: Estimate | None = None
+
+    @property
+    def validated(self) -> Validated | None:
+        """The cross-validation of the chosen head, where one was chosen with the layers."""
+        return self.chosen.validated
+
+
+Cost = Callable[[tuple[Output, ...]], float]
+"""Milliseconds a picture that outputs cost at prediction."""
 
 
 def choose_cut(
     features: Features, rows: np.ndarray, labels: np.ndarray, *, folds: np.ndarray, pooling: str | None = None,
-    joined: bool = False, seed: int = 0, progress: Callable[[int, int], None] | None = None,
+    joined: bool = False, seed: int = 0, head: str = "auto", prefer: str = "auto", cost: Cost | None = None,
+    groups: np.ndarray | None = None, progress: Callable[[int, int], None] | None = None,
 ) -> Choice:  # fmt: skip
-    """Score every cut × pooling of the features and pick one.
+    """Score sets of layers under the heads and choose one.
 
     Args:
         features: from a trunk with one or more outputs.
@@ -116,113 +142,192 @@ def choose_cut(
         pooling: keep to `avg`, `max`, `avg+max` or `flatten`; None tries avg, max and both.
         joined: all layers of the features are one candidate, side by side.
         seed: draws the sample where there are more than `SAMPLE` rows.
+        head: `auto`, or the head that the layers are chosen for.
+        prefer: which of the candidates that are level is taken, of `LEVEL`.
+        cost: measures what outputs cost at prediction; by default the deeper layer costs more.
+        groups: equal numbers for pictures that belong together.
     """
-    groups = joined_groups(features.outputs, pooling) if joined else groups_of(features.outputs, pooling)
-    if len(groups) == 1:
-        return without_comparison(groups[0], "it was the only one asked for")
+    sets = joined_sets(features.outputs, pooling) if joined else single_layers(features.outputs, pooling)
+    if len(sets) == 1:
+        return without_comparison(sets[0].outputs, "it was the only one asked for")
     if not scorable(labels, folds).any():
-        deepest = [group for group in groups if group[0].layer == features.outputs[-1].layer]
+        deepest = [each for each in sets if each.outputs[0].layer == features.outputs[-1].layer] or sets
         alone = "one picture" if len(np.unique(labels)) == len(labels) else "one group of pictures"
-        return without_comparison(deepest[0], f"{alone} a class leaves none to compare cuts on, and it is the deepest")
+        return without_comparison(
+            deepest[0].outputs, f"{alone} a class leaves none to compare cuts on, and it is the deepest"
+        )
+    folds = merged(folds)
     screen_on, sample = samples(len(rows), seed)
     with one_core_each() as run:
         part = (rows[screen_on], labels[screen_on], folds[screen_on])
-        screened, several = screen(features, *part, groups=groups, run=run, tell=progress, several=not joined)
-        first = nearest(screened)[:FINALISTS]
-        if several is not None:
-            first.append(several)
+        screened = screen(features, *part, sets=sets, run=run, tell=progress, pooling=pooling, several=not joined)
         whole = (rows[sample], labels[sample], folds[sample])
-        finalists = list(run(lambda candidate: fitted(features, candidate, *whole)[0], first))
-    known = {finalist.outputs for finalist in finalists}
-    return _pick(finalists, [c for c in screened if c.outputs not in known])
+        everything = len(sample) == len(rows)
+        finalists = _fitted(features, nearest(screened), *whole, head=head, run=run, everything=everything)
+    chosen, why = pick(finalists, prefer=prefer, cost=cost or by_depth(features.outputs))
+    known = {each.set for each in finalists}
+    candidates = (*by_loss(finalists), *by_loss(each for each in screened if each.set not in known))
+    known_rows = scorable(labels[screen_on], folds[screen_on])
+    found = estimate(
+        np.stack([each.losses for each in screened], axis=1), np.stack([each.right for each in screened], axis=1),
+        None if groups is None else groups[screen_on][known_rows], of=chosen.right, seed=seed,
+    )  # fmt: skip
+    return Choice(chosen, candidates, len(chosen.right), why, found)
 
 
 def samples(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which of so many rows all candidates are screened on, and which the finalists are fitted on."""
+    """Draw the rows that all candidates are screened on, and those that the finalists are cross-validated on."""
     order = np.random.default_rng(seed).permutation(count)
     return np.sort(order[:SCREEN]), np.sort(order[:SAMPLE])
 
 
 def screen(
     features: Features, rows: np.ndarray, labels: np.ndarray, folds: np.ndarray, *,
-    groups: Sequence[tuple[Output, ...]], run: Map, tell: Callable[[int, int], None] | None = None,
+    sets: Sequence[LayerSet], run: Map, tell: Callable[[int, int], None] | None = None, pooling: str | None = None,
     neighbours: bool = False, several: bool = True,
-) -> tuple[list[Candidate], Candidate | None]:  # fmt: skip
-    """Every candidate by the ridge probe, and the layers that are worth more together, if there are such.
+) -> list[Candidate]:  # fmt: skip
+    """Score sets of layers by ridge regression: those that are given, then several layers side by side.
 
     Single poolings of every layer come first; two side by side are tried only where one of them is among the nearest.
+    Of all layers side by side the best pooling and scaling is tried with its lower layers too, and with a selection
+    (`multi_layer`).
 
     Args:
+        sets: single layers, or whatever else is to be compared.
+        pooling: what all layers side by side keep to.
         neighbours: count the vote of nearest neighbours too.
-        several: look for layers that are worth more together.
+        several: try several layers side by side.
     """
     block, columns = features.matrix(rows), columns_of(features.outputs)
+    folds = merged(folds)
     known = scorable(labels, folds)
-
-    def part(group: tuple[Output, ...]) -> np.ndarray:
-        return np.concatenate([block[:, columns[output]] for output in group], axis=1)
-
-    def score(group: tuple[Output, ...]) -> Candidate:
-        X = part(group)
-        right, losses = ridge_out_of_fold(X, labels, folds)
-        vote = neighbours_out_of_fold(X[known], labels[known], folds[known]) if neighbours else float("nan")
-        return _candidate(group, right[known], losses[known], neighbours=vote)
-
     scored: list[Candidate] = []
+    whole = all_layers(features.outputs, pooling) if several else []
+    total = len(sets) + len(whole)
 
-    def score_all(some: Sequence[tuple[Output, ...]]) -> None:
+    def score(one: LayerSet) -> Candidate:
+        X = _standardised(block, columns, one)
+        found = ridge.search(X, labels, folds, scaling=one.scaling, rows=np.arange(len(labels)), strengths=_STRENGTHS)
+        vote = neighbours_out_of_fold(X[known], labels[known], folds[known]) if neighbours else float("nan")
+        return judged(_nothing_known(one, vote), found.out_of_fold, labels, known)
+
+    def score_all(some: Sequence[LayerSet]) -> None:
         for candidate in run(score, some):
             scored.append(candidate)
             if tell is not None:
-                tell(len(scored), len(groups))
+                tell(min(len(scored), total), total)
 
-    single = [group for group in groups if len(group) == 1]
-    score_all(single)
+    score_all([one for one in sets if len(one.outputs) == 1])
     near = {candidate.layer for candidate in nearest(scored)[:FINALISTS]} if scored else set()
-    score_all([group for group in groups if len(group) > 1 and (not near or group[0].layer in near)])
-    if tell is not None and len(scored) < len(groups):
-        tell(len(groups), len(groups))
-    best = max(scored, key=_rank)
-    alike = [group for group in groups if Candidate(group, *_NOTHING).pooling == best.pooling]
-    if not several or best.pooling == "flatten" or not known.all():
-        return scored, None
-    parts = {group: part(group) for group in alike}
-    chosen = multi_layer.select(parts, labels, folds, first=best.outputs, run=run)
-    if chosen is None:
-        return scored, None
-    together = score(chosen)
-    gains = not within(-together.losses, -best.losses, LOSS_ERRORS)
-    return scored, together if gains else None
+    pairs = [one for one in sets if len(one.outputs) > 1]
+    score_all([one for one in pairs if not near or len(one.layers) > 1 or one.layers[0] in near])
+    if whole:
+        score_all(whole)
+        best = min(scored[-len(whole) :], key=_rank)
+        more = lower_layers(best.set)
+        selected = _selected(block, columns, best, scored, labels=labels, folds=folds, known=known, run=run)
+        score_all([one for one in (*more, *selected) if one not in {each.set for each in scored}])
+    if tell is not None:
+        tell(total, total)
+    return scored
 
 
-def fitted(
-    features: Features, candidate: Candidate, rows: np.ndarray, labels: np.ndarray, folds: np.ndarray
-) -> tuple[Candidate, np.ndarray]:
-    """The candidate as the linear head sees it out of fold, and the probabilities of its answers."""
-    found = linear.cross_validate(
-        features.matrix(rows, candidate.outputs), labels, folds, classes=int(labels.max()) + 1
-    )
-    return judged(candidate, found.out_of_fold, labels, scorable(labels, folds)), found.out_of_fold
+def _selected(
+    block: np.ndarray, columns: dict[Output, slice], best: Candidate, scored: Sequence[Candidate], *,
+    labels: np.ndarray, folds: np.ndarray, known: np.ndarray, run: Map,
+) -> list[LayerSet]:  # fmt: skip
+    """The layers that are worth most together, beginning with the best single one of the same pooling."""
+    single = [each for each in scored if len(each.layers) == 1 and each.pooling == best.pooling]
+    if not single or best.pooling == "flatten" or not known.all():
+        return []
+    parts = {each.outputs: _standardised(block, columns, each.set) for each in single}
+    chosen = multi_layer.select(parts, labels, folds, first=min(single, key=_rank).outputs, run=run)
+    return [] if chosen is None else [LayerSet(chosen)]
+
+
+def _standardised(block: np.ndarray, columns: dict[Output, slice], one: LayerSet) -> np.ndarray:
+    part = np.concatenate([block[:, columns[output]] for output in one.outputs], axis=1)
+    return standardised(part, [output.dimensions for output in one.outputs], one.scaling)
+
+
+def _fitted(
+    features: Features, first: Sequence[Candidate], rows: np.ndarray, labels: np.ndarray, folds: np.ndarray, *,
+    head: str, run: Map, everything: bool,
+) -> list[Candidate]:  # fmt: skip
+    """Cross-validate the heads on the sets of layers that were screened best.
+
+    Args:
+        head: `auto`, or the one head that is asked for; one that is trained by epochs is stood in for by `linear`.
+        everything: these rows are all training rows, so the cross-validations can be used again.
+    """
+    single = [each for each in first if len(each.layers) == 1]
+    best = list(first[:FINALISTS])
+    if single and single[0] not in best:
+        best[-1] = single[0]
+    classes, known = int(labels.max()) + 1, scorable(labels, folds)
+
+    def data(candidate: Candidate) -> HeadData:
+        parts = tuple(output.dimensions for output in candidate.outputs)
+        return HeadData(features.matrix(rows, candidate.outputs), labels, classes, folds, parts=parts)
+
+    def validated(candidate: Candidate, found: Validated) -> Candidate:
+        made = judged(replace(candidate, head=found.head), found.out_of_fold, labels[found.rows], known[found.rows])
+        return replace(made, finalist=True, validated=found if everything else None)
+
+    if head != "auto":
+        module = heads.find(head if hasattr(heads.find(head), "validate") else "linear")
+        return list(run(lambda each: validated(each, module.validate(data(each), {})), best))
+    closed = list(run(lambda each: validated(each, ridge.validate(data(each), {"scaling": each.scaling})), best))
+    most = sorted(closed, key=_rank)[:WITH_HEADS]
+    competed = run(lambda each: (each, auto.compete(data(each), scaling=each.scaling)), most)
+    return [*closed, *(validated(each, found) for each, all_ in competed for found in all_ if found.head != ridge.NAME)]
+
+
+def pick(finalists: Sequence[Candidate], *, prefer: str, cost: Cost) -> tuple[Candidate, str]:
+    """Choose the candidate of least loss, or a level one that is cheaper at prediction, and say why in a sentence."""
+    best = min(finalists, key=_rank)
+    level = [each for each in finalists if within(-best.losses, -each.losses, LEVEL[prefer])]
+    word = f"it had the least loss out of fold of {len(finalists)} finalists"
+    if len({each.layers[-1] for each in level}) < 2:  # what costs the same is not worth measuring
+        return best, word
+    costs = {each.outputs: cost(each.outputs) for each in level}
+    cheap = [each for each in level if costs[each.outputs] <= CHEAPER * costs[best.outputs]]
+    if not cheap:
+        return best, word
+    chosen = min(cheap, key=lambda each: (costs[each.outputs], each.loss))
+    share = costs[chosen.outputs] / costs[best.outputs]
+    return chosen, f"it is level with the least loss out of fold and costs {share:.0%} of that at prediction"
+
+
+def by_depth(outputs: Sequence[Output]) -> Cost:
+    """Stand in for a measurement: the place of the deepest layer."""
+    layers = list(dict.fromkeys(output.layer for output in outputs))
+    return lambda some: float(1 + max(layers.index(output.layer) for output in some))
 
 
 def judged(candidate: Candidate, out_of_fold: np.ndarray, labels: np.ndarray, known: np.ndarray) -> Candidate:
-    """The candidate with the figures of out-of-fold probabilities, over the pictures that can be scored."""
+    """Give a candidate the figures of out-of-fold probabilities, over the pictures that can be scored."""
     chances = out_of_fold[np.arange(len(labels)), labels][known]
     right = (out_of_fold.argmax(axis=1) == labels)[known]
     losses = -np.log(np.maximum(chances, 1e-7))
-    return _candidate(candidate.outputs, right, losses, finalist=True, neighbours=candidate.neighbours)
+    low, high = wilson(int(right.sum()), len(right))
+    value = float(right.mean()) if len(right) else float("nan")
+    return replace(candidate, accuracy=value, low=low, high=high, right=right, losses=losses)
 
 
-_NOTHING = (float("nan"), 0.0, 1.0, np.zeros(0, bool), np.zeros(0))
+def _nothing_known(one: LayerSet, neighbours: float = float("nan")) -> Candidate:
+    return Candidate(
+        one.outputs, float("nan"), 0.0, 1.0, np.zeros(0, bool), np.zeros(0), neighbours=neighbours, scaling=one.scaling
+    )
 
 
 def unscored(outputs: tuple[Output, ...]) -> Candidate:
-    """A candidate of which nothing is known."""
-    return Candidate(outputs, *_NOTHING)
+    """Make a candidate of which nothing is known."""
+    return _nothing_known(LayerSet(outputs))
 
 
 def without_comparison(outputs: tuple[Output, ...], why: str) -> Choice:
-    """What is chosen where nothing is compared."""
+    """Choose without comparing."""
     only = unscored(outputs)
     return Choice(only, (only,), 0, why)
 
@@ -232,55 +337,32 @@ Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 @contextmanager
 def one_core_each() -> Iterator[Map]:
-    """A map over the cores, one thread of linear algebra each: small problems lose more than they gain by sharing."""
+    """Map over the cores, one thread of linear algebra each: small problems lose more than they gain by sharing."""
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         yield pool.map
 
 
-def _candidate(
-    outputs: tuple[Output, ...], right: np.ndarray, losses: np.ndarray, *, finalist: bool = False,
-    neighbours: float = float("nan"),
-) -> Candidate:  # fmt: skip
-    low, high = wilson(int(right.sum()), len(right))
-    value = float(right.mean()) if len(right) else float("nan")
-    return Candidate(outputs, value, low, high, right, losses, finalist, neighbours)
+def nearest(scored: Sequence[Candidate]) -> list[Candidate]:
+    """Those whose loss is within two standard errors of the least, the nearest first."""
+    top = min(scored, key=_rank)
+    return sorted((each for each in scored if within(-top.losses, -each.losses, 2)), key=_rank)
 
 
-def nearest(scored: list[Candidate]) -> list[Candidate]:
-    """Those whose distance to the best is within two standard errors, the nearest first."""
-    top = max(scored, key=_rank)
-    near = [c for c in scored if within(top.right, c.right, 2)]
-    return sorted(near, key=_rank, reverse=True)
+def by_loss(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Sort by loss, the least first."""
+    return sorted(candidates, key=_rank)
 
 
 def _rank(candidate: Candidate) -> tuple[float, float]:
-    return candidate.accuracy, -candidate.loss
+    return candidate.loss, -candidate.accuracy
 
 
-def groups_of(outputs: Sequence[Output], pooling: str | None) -> list[tuple[Output, ...]]:
-    """Every layer under each pooling, and under both side by side."""
-    by_layer: dict[str, list[Output]] = {}
-    for output in outputs:
-        by_layer.setdefault(output.layer, []).append(output)
-    groups: list[tuple[Output, ...]] = []
-    for members in by_layer.values():
-        both = len(members) > 1 and pooling in (None, "avg+max")
-        if pooling is None or not both:
-            groups += [(member,) for member in members]
-        if both:
-            groups.append(tuple(members))
-    return groups
-
-
-def joined_groups(outputs: Sequence[Output], pooling: str | None) -> list[tuple[Output, ...]]:
-    """All layers side by side, under each pooling."""
-    if pooling is not None:
-        return [tuple(outputs)]
-    poolings = tuple(dict.fromkeys(output.pooling for output in outputs))
-    each = [tuple(output for output in outputs if output.pooling == name) for name in poolings]
-    return [*each, tuple(outputs)] if len(each) > 1 else each
+def joined_sets(outputs: Sequence[Output], pooling: str | None) -> list[LayerSet]:
+    """All layers side by side, under each pooling, or the one that is asked for."""
+    found = all_layers(outputs, pooling) or [LayerSet(tuple(outputs))]
+    return found if pooling is None else found[:1]
 
 
 def columns_of(outputs: Sequence[Output]) -> dict[Output, slice]:
@@ -290,32 +372,6 @@ def columns_of(outputs: Sequence[Output]) -> dict[Output, slice]:
         columns[output] = slice(start, start + output.dimensions)
         start += output.dimensions
     return columns
-
-
-def _pick(finalists: list[Candidate], others: list[Candidate]) -> Choice:
-    """The smallest of the finalists that the pictures cannot tell from the best of them.
-
-    Layers side by side are a larger model that is harder to reason about, so they have to be the more accurate by more
-    than noise.
-    """
-    single = [c for c in finalists if len(c.layers) == 1] or finalists
-    accurate = max(single, key=_rank)
-    level = [c for c in single if within(accurate.right, c.right, ACCURACY_ERRORS)]
-    best = min(level, key=lambda c: c.loss)
-    level = [c for c in level if within(-best.losses, -c.losses, LOSS_ERRORS)]
-    chosen = min(level, key=lambda c: (c.dimensions, c.loss))
-    candidates = (*sorted(finalists, key=_rank, reverse=True), *sorted(others, key=_rank, reverse=True))
-    together = max((c for c in finalists if len(c.layers) > 1), key=_rank, default=None)
-    if together is not None and not within(together.right, accurate.right, ACCURACY_ERRORS):
-        why = f"{len(together.layers)} layers side by side were more accurate than the best of them by more than noise"
-        return Choice(together, candidates, len(together.right), why)
-    if chosen is best:
-        why = "it was the best out of fold"
-        if len(level) > 1:
-            why += f", and the smallest of {len(level)} within noise of that"
-    else:
-        why = f"it is the smallest of {len(level)} within noise of the best"
-    return Choice(chosen, candidates, len(chosen.right), f"{why}, in accuracy and loss")
 
 
 def within(best: np.ndarray, other: np.ndarray, errors: float) -> bool:

@@ -1,31 +1,32 @@
 """Which cut and pooling for labels and numbers: by the loss of answers to pictures that a fit did not see.
 
 As `choose` does it for classes, in two steps: every candidate by ridge regression in closed form on a sample, then the
-few within noise of the best by the linear head itself on more pictures. Chosen is the smallest of those whose loss the
-pictures cannot tell from the least, by the paired difference over pictures.
+few within noise of the best by the linear head itself on more pictures. Chosen is the one of least loss; of those that
+are level with it the one that costs least at prediction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 
 from headstart.choose import (
     FINALISTS,
-    LOSS_ERRORS,
     Candidate,
     Choice,
+    Cost,
     columns_of,
-    groups_of,
-    joined_groups,
+    joined_sets,
     one_core_each,
+    pick,
     samples,
     within,
     without_comparison,
 )
 from headstart.features import Features
+from headstart.layer_sets import all_layers, single_layers
 from headstart.trunk import Output
 
 Scores = tuple[np.ndarray, np.ndarray]
@@ -40,7 +41,7 @@ class Scored(Protocol):
 
 def choose_cut(
     features: Features, rows: np.ndarray, targets: np.ndarray, *, folds: np.ndarray, probe: Scored, head: Scored,
-    pooling: str | None = None, joined: bool = False, seed: int = 0,
+    pooling: str | None = None, joined: bool = False, seed: int = 0, prefer: str = "auto", cost: Cost,
     progress: Callable[[int, int], None] | None = None,
 ) -> Choice:  # fmt: skip
     """Score every cut × pooling of the features and pick one.
@@ -51,9 +52,12 @@ def choose_cut(
         targets: what they are, shape (rows, outputs).
         folds: their cross-validation folds.
         probe: scores features quickly; `head`: as the linear head would.
-        pooling, joined, seed: as `choose.choose_cut` has them.
+        pooling, joined, seed, prefer, cost: as `choose.choose_cut` has them.
     """
-    groups = joined_groups(features.outputs, pooling) if joined else groups_of(features.outputs, pooling)
+    sets = joined_sets(features.outputs, pooling) if joined else [
+        *single_layers(features.outputs, pooling), *all_layers(features.outputs, pooling)
+    ]  # fmt: skip
+    groups = list(dict.fromkeys(one.outputs for one in sets))
     if len(groups) == 1:
         return without_comparison(groups[0], "it was the only one asked for")
     screen_on, sample = samples(len(rows), seed)
@@ -79,24 +83,14 @@ def choose_cut(
         first = sorted((c for c in scored if within(-least.losses, -c.losses, 2)), key=lambda c: c.loss)[:FINALISTS]
         finalists = list(run(fitted, first))
     known = {finalist.outputs for finalist in finalists}
-    return _pick(finalists, [candidate for candidate in scored if candidate.outputs not in known])
+    chosen, why = pick(finalists, prefer=prefer, cost=cost)
+    others = [candidate for candidate in scored if candidate.outputs not in known]
+    candidates = (*sorted(finalists, key=lambda c: c.loss), *sorted(others, key=lambda c: c.loss))
+    return Choice(chosen, candidates, len(chosen.losses), why)
 
 
 def _candidate(outputs: tuple[Output, ...], scores: Scores, *, finalist: bool = False) -> Candidate:
     right, losses = scores
     value = float(right.mean())
     half = 1.96 * float(right.std()) / max(len(right), 1) ** 0.5
-    return Candidate(outputs, value, value - half, min(value + half, 1.0), right, losses, finalist)
-
-
-def _pick(finalists: Sequence[Candidate], others: Sequence[Candidate]) -> Choice:
-    best = min(finalists, key=lambda c: c.loss)
-    level = [c for c in finalists if within(-best.losses, -c.losses, LOSS_ERRORS)]
-    chosen = min(level, key=lambda c: (c.dimensions, c.loss))
-    candidates = (*sorted(finalists, key=lambda c: c.loss), *sorted(others, key=lambda c: c.loss))
-    why = (
-        "it had the least loss out of fold"
-        if chosen is best
-        else f"it is the smallest of {len(level)} within noise of the least loss"
-    )
-    return Choice(chosen, candidates, len(chosen.losses), why)
+    return Candidate(outputs, value, value - half, min(value + half, 1.0), right, losses, finalist, head="linear")

@@ -17,7 +17,8 @@ from headstart.contenders import Contender
 from headstart.dataset import Dataset
 from headstart.errors import DownloadError, InputError, RecipeError, SourceError
 from headstart.features import Features, extract
-from headstart.heads import HeadData, prototype
+from headstart.heads import HeadData
+from headstart.layer_sets import single_layers
 from headstart.progress import Progress
 from headstart.racing import OutOfRaceError, OutOfTimeError
 from headstart.ranking import HEADS, Row
@@ -25,11 +26,11 @@ from headstart.store import Store
 from headstart.trunk import PendingTrunk
 
 FINALISTS = 6
-"""Cuts that are fitted with the linear head, at most."""
-MOST = {"prototype": 3, "dense": 1}
-"""How many of the best cuts get these heads, where the linear head says which are the best."""
+"""Cuts that are fitted with the first head, at most."""
+MOST = {"linear": 2, "blend": 2, "prototype": 3, "dense": 1}
+"""How many of the best cuts get these heads, where another head says which are the best."""
 BEHIND = 3.0
-"""Standard errors of the paired difference beyond which a source may be given up: a cut was picked on both sides."""
+"""Standard errors of the paired difference in loss beyond which a source may be given up; both had a cut picked."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,7 @@ class Screened:
         pictures: rows of the training pictures, readable ones.
         screen: rows of the features that the cuts were screened on.
         places: training rows that the cuts' answers are of, in order.
-        candidates: all cuts, scored by the ridge probe.
-        several: cuts that are worth more together, if there are such.
+        candidates: all cuts, and several of them side by side, scored by the ridge probe.
         seconds: what it took so far.
         milliseconds: a picture's cost at each output; empty until it is asked for.
         whole_cost: the engine could not tell the cost of a cut from that of the whole network.
@@ -55,13 +55,12 @@ class Screened:
     screen: np.ndarray
     places: np.ndarray
     candidates: tuple[Candidate, ...]
-    several: Candidate | None
     seconds: float
     milliseconds: tuple[float, ...] = ()
 
     @property
     def best(self) -> Candidate:
-        return max(self.candidates, key=lambda c: (c.accuracy, -c.loss))
+        return min(self.candidates, key=lambda c: (c.loss, -c.accuracy))
 
     @property
     def accuracy(self) -> float:
@@ -71,13 +70,10 @@ class Screened:
     def whole_cost(self) -> bool:
         return len(self.milliseconds) > 2 and len(set(self.milliseconds)) == 1
 
-    def all(self) -> tuple[Candidate, ...]:
-        return (*self.candidates, *((self.several,) if self.several is not None else ()))
-
     def behind(self, best: Screened) -> bool:
-        """Whether its best cut is less accurate than that of `best` by more than noise."""
+        """Whether its best cut has more loss than that of `best` by more than noise."""
         _, mine, theirs = np.intersect1d(self.places, best.places, return_indices=True)
-        lost = best.best.right[theirs].astype(float) - self.best.right[mine].astype(float)
+        lost = self.best.losses[mine] - best.best.losses[theirs]
         return len(lost) > 0 and bool(lost.mean() > BEHIND * lost.std() / np.sqrt(len(lost)))
 
 
@@ -151,25 +147,25 @@ class Pool:
         good = np.array([row for row in range(len(rows)) if row not in features.bad], int)
         chosen = set(self.order[: min(count, choose.SCREEN)].tolist())
         screen = np.array([row for row in good.tolist() if int(rows[row]) in chosen], int)
-        candidates, several, places = self._screen(features, rows, screen, last=count == len(self.order))
+        candidates, places = self._screen(features, rows, screen, last=count == len(self.order))
         before = self.scored[name].seconds if name in self.scored else 0.0
         seconds = before + self.clock() - start
-        self.scored[name] = Screened(name, features, rows, screen, places, candidates, several, seconds)
+        self.scored[name] = Screened(name, features, rows, screen, places, candidates, seconds)
         return self.scored[name]
 
     def _screen(
         self, features: Features, rows: np.ndarray, screen: np.ndarray, *, last: bool
-    ) -> tuple[tuple[Candidate, ...], Candidate | None, np.ndarray]:
+    ) -> tuple[tuple[Candidate, ...], np.ndarray]:
         labels, folds = self.dataset.labels[rows[screen]], self.folds[rows[screen]]
-        groups = choose.groups_of(features.outputs, self.pooling)
+        sets = single_layers(features.outputs, self.pooling)
         known = few.scorable(labels, folds) if len(labels) else np.zeros(0, bool)
         if not known.any():  # one picture a class: all cuts are equal as far as anyone can say
-            return tuple(choose.unscored(group) for group in groups), None, np.zeros(0, int)
+            return tuple(choose.unscored(one.outputs) for one in sets), np.zeros(0, int)
         with choose.one_core_each() as run:
-            found, several = choose.screen(
-                features, screen, labels, folds, groups=groups, run=run, neighbours=last, several=last
+            found = choose.screen(
+                features, screen, labels, folds, sets=sets, run=run, pooling=self.pooling, neighbours=last
             )
-        return tuple(found), several, rows[screen][known]
+        return tuple(found), rows[screen][known]
 
     # ---- the finalists -----------------------------------------------------------------------------------------------
 
@@ -185,10 +181,8 @@ class Pool:
         for pair in sorted(near, key=lambda pair: (self._cost(pair), _rank(pair))):
             if not edge or _worth(pair) > _worth(edge[-1]):
                 edge.append(pair)
-        chosen = edge[::-1][: FINALISTS - 1]  # the dearest of the edge is the best of all
-        chosen += [pair for pair in near if pair not in chosen][: FINALISTS - len(chosen)]
-        joined = [(s, s.several) for s in timed if s.several is not None and _level((s, s.several), top)]
-        return [*chosen, *sorted(joined, key=_worth, reverse=True)[:2]]
+        chosen = edge[::-1][: FINALISTS - 2]  # the dearest of the edge is the best of all
+        return [*chosen, *[pair for pair in near if pair not in chosen][: FINALISTS - len(chosen)]]
 
     def _timed(self, screened: Screened) -> Screened:
         if not screened.milliseconds:
@@ -226,8 +220,8 @@ class Pool:
             skipped += [f"the {name} head was not tried: {why}" for name in dict.fromkeys(names) if name not in tried]
         for name in tried:
             pairs = finalists
-            if "linear" in names and name != "linear":
-                best = sorted((made for made in done if made.row.head == "linear"), key=_figures)
+            if name != tried[0]:
+                best = sorted((made for made in done if made.row.head == tried[0]), key=_figures)
                 pairs = [(made.screened, made.cut) for made in best[: MOST[name]]] if best else finalists[: MOST[name]]
             missing = not any(made.row.head in names for made in done)
             with choose.one_core_each() as run:
@@ -241,11 +235,11 @@ class Pool:
         return done, tuple(skipped)
 
     def _heads(self, names: Sequence[str], measurable: bool) -> list[str]:
-        """Which heads to fit, the linear one first, since it says where the others are worth trying."""
+        """Which heads to fit; the first one says where the others are worth trying."""
         if not measurable and "prototype" in names:
             return ["prototype"]  # one picture a class: the head that assumes least
         slow = "dense" if len(set(names)) > 1 and few.few(self.dataset.labels) else ""
-        return [name for name in _HEADS if name in names and name != slow]
+        return [name for name in HEADS if name in names and name != slow]
 
     def _fitted(
         self, pair: tuple[Screened, Candidate], *, name: str, must: tuple[Screened, Candidate] | None
@@ -262,33 +256,35 @@ class Pool:
         labels, folds = self.labels(screened, rows), self.folds[screened.pictures[rows]]
         X = screened.features.matrix(rows, cut.outputs)
         try:
-            answers, size = _HEADS[name](X, labels, folds, len(self.dataset.classes))
+            parts = tuple(output.dimensions for output in cut.outputs)
+            data = HeadData(X, labels, len(self.dataset.classes), folds, parts=parts)
+            answers, size = _out_of_fold(name, data, cut.scaling)
         except RecipeError as error:
             if pair is must:
                 raise
             return str(error)
         known = few.scorable(labels, folds)
-        judged = choose.judged(cut, answers, labels, known)
+        judged = choose.judged(replace(cut, head=name, finalist=True), answers, labels, known)
         places = screened.pictures[rows][known]
         row = self._row(screened, judged, places, seconds=self.clock() - start, head=name, size=size)
         return Fitted(screened, judged, row)
 
     def rest(self, scores: Iterable[Screened], fitted: Sequence[Fitted]) -> Iterator[Row]:
-        """Rows of the cuts that were not fitted: a probe stands in for the linear head.
+        """Rows of the cuts that were screened and not fitted on all pictures.
 
         Of a source that was given up its best cut is told, where there is time to measure what it costs.
         """
-        done = {(made.screened.name, made.cut.outputs) for made in fitted}
+        done = {(made.screened.name, made.cut.set) for made in fitted}
         most = max((len(screened.places) for screened in self.scored.values()), default=0)
         for screened in scores:
             behind = len(screened.places) < most
             if not screened.milliseconds and behind and self.over():
                 continue
             timed = self._timed(self.scored[screened.name])
-            for cut in (timed.best,) if behind else timed.all():
-                if (timed.name, cut.outputs) not in done and len(cut.right):
+            for cut in (timed.best,) if behind else timed.candidates:
+                if (timed.name, cut.set) not in done and len(cut.right):
                     size = (cut.dimensions + 1) * len(self.dataset.classes)
-                    yield self._row(timed, cut, timed.places, seconds=0.0, head="linear", size=size, probe=True)
+                    yield self._row(timed, cut, timed.places, seconds=0.0, head=cut.head, size=size, probe=True)
 
     def _row(
         self, screened: Screened, cut: Candidate, places: np.ndarray, *, seconds: float, head: str, size: int,
@@ -300,43 +296,44 @@ class Pool:
             screened.name, cut.layer, cut.pooling, head, cut.accuracy, cut.low, cut.high, len(cut.right),
             seconds=screened.seconds + seconds, milliseconds_per_image=self._cost((screened, cut)),
             size_mb=costs.megabytes(trunk, cut.outputs, size, whole=contender.size_mb), dimensions=cut.dimensions,
-            loss=float("nan") if probe else cut.loss, neighbours=cut.neighbours, probe=probe,
+            loss=cut.loss, neighbours=cut.neighbours, probe=probe,
             recipe={"source": spec.source, "weights": spec.weights, "image_size": list(spec.image_size),
-                    "cut": cut.layer, "pooling": cut.pooling, "head": head},
+                    "cut": cut.layer, "pooling": cut.pooling, "head": head,
+                    "head_options": {"scaling": cut.scaling} if cut.scaling != "features" else {}},
             places=places, right=cut.right, losses=cut.losses,
         )  # fmt: skip
 
 
 def _worth(pair: tuple[Screened, Candidate]) -> tuple[float, float]:
-    return pair[1].accuracy, -pair[1].loss
+    return -pair[1].loss, pair[1].accuracy
 
 
 def _figures(made: Fitted) -> tuple[float, float]:
-    return -made.row.accuracy, made.row.loss
+    return made.row.loss, -made.row.accuracy
 
 
 def _rank(pair: tuple[Screened, Candidate]) -> tuple[float, float]:
-    return -pair[1].accuracy, pair[1].loss
+    return pair[1].loss, -pair[1].accuracy
 
 
 def _level(pair: tuple[Screened, Candidate], top: tuple[Screened, Candidate]) -> bool:
-    """Whether a cut is within two standard errors of the best, on the pictures of both."""
+    """Whether a cut is within two standard errors of the best in loss, on the pictures of both."""
     _, mine, theirs = np.intersect1d(pair[0].places, top[0].places, return_indices=True)
-    lost = top[1].right[theirs].astype(float) - pair[1].right[mine].astype(float)
-    return len(lost) > 0 and bool(lost.mean() <= choose.ACCURACY_ERRORS * lost.std() / np.sqrt(len(lost)))
+    lost = pair[1].losses[mine] - top[1].losses[theirs]
+    return len(lost) > 0 and bool(lost.mean() <= 2 * lost.std() / np.sqrt(len(lost)))
 
 
 # ---- heads out of fold ---------------------------------------------------------------------------------------------
 
 
-def _linear(X: np.ndarray, labels: np.ndarray, folds: np.ndarray, classes: int) -> tuple[np.ndarray, int]:
-    from headstart.heads import linear
-
-    return linear.cross_validate(X, labels, folds, classes=classes).out_of_fold, (X.shape[1] + 1) * classes
-
-
-def _prototype(X: np.ndarray, labels: np.ndarray, folds: np.ndarray, classes: int) -> tuple[np.ndarray, int]:
-    return prototype.cross_validate(X, labels, folds, classes=classes).out_of_fold, (X.shape[1] + 1) * classes
+def _out_of_fold(name: str, data: HeadData, scaling: str) -> tuple[np.ndarray, int]:
+    """Probabilities of pictures that a fit did not see, and how many numbers the head has."""
+    if name == "dense":
+        return _dense(data.features, data.labels, data.folds, data.classes)
+    module = heads.find(name)
+    options = {} if scaling == "features" or name == "prototype" else {"scaling": scaling}
+    size = (data.features.shape[1] + 1) * data.classes
+    return module.validate(data, options).out_of_fold, size
 
 
 def _dense(X: np.ndarray, labels: np.ndarray, folds: np.ndarray, classes: int) -> tuple[np.ndarray, int]:
@@ -352,6 +349,3 @@ def _dense(X: np.ndarray, labels: np.ndarray, folds: np.ndarray, classes: int) -
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         return answers, max(pool.map(judge, np.unique(folds).tolist()))
-
-
-_HEADS = {"linear": _linear, "prototype": _prototype, "dense": _dense}

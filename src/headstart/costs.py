@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from headstart import engines
@@ -27,6 +27,11 @@ def milliseconds(trunk: Trunk) -> tuple[float, ...]:
     with suppress(OSError), atomic_path(path) as temporary:  # a cache may be read-only
         temporary.write_text(json.dumps(found))
     return found
+
+
+def of(trunk: Trunk) -> Callable[[tuple[Output, ...]], float]:
+    """Make a function that gives the cost of outputs; the trunk is measured when it is first called."""
+    return lambda outputs: at(milliseconds(trunk), trunk, outputs)
 
 
 def at(values: Sequence[float], trunk: Trunk, outputs: Sequence[Output]) -> float:

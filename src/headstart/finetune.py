@@ -99,7 +99,9 @@ class Frozen:
     Attributes:
         spec: its source.
         features: of all pictures.
-        outputs: that the head stands on; `far` are those that `auto` may stand it on instead, empty for none.
+        outputs: that the head stands on. Of many layers side by side the lowest would have the whole network tuned, so
+            tuning stands its head on `start`, where that is not empty, or on `far`, where pictures are far from the
+            source's.
         near: whether the pictures are near those that the source knows, where that is known (`trials.near_source`).
         head: as it was fitted on `rows`.
         rows: the training rows; `folds` their cross-validation folds.
@@ -113,8 +115,14 @@ class Frozen:
     rows: np.ndarray
     folds: np.ndarray
     judge: np.ndarray | None = None
+    start: tuple[Output, ...] = ()
     far: tuple[Output, ...] = ()
     near: bool | None = None
+
+    @property
+    def tuned_from(self) -> tuple[Output, ...]:
+        """The outputs that tuning stands its head on where pictures are near the source's."""
+        return self.start or self.outputs
 
     def answers(self, rows: np.ndarray) -> np.ndarray:
         """What it says of some rows, float32 (rows, classes)."""
@@ -310,7 +318,7 @@ class _Run:
         """Boundary, blocks, outputs and BatchNormalization where the recipe names how far down; None for `auto`."""
         if self.auto:
             return None
-        outputs = self.frozen.outputs
+        outputs = self.frozen.tuned_from
         ends = self._ends(worker, outputs)
         boundary, blocks = trials.boundary_of(self.recipe.fine_tune, [end["layer"] for end in ends])
         boundary, blocks = trials.worth_keeping(boundary, blocks, ends)
@@ -332,7 +340,7 @@ class _Run:
         Args:
             before: losses of the frozen network on the judging pictures.
         """
-        wanted, near_by, far = str(self.options.get("batch_norm", AUTO)), self.frozen.outputs, self.frozen.far
+        wanted, near_by, far = str(self.options.get("batch_norm", AUTO)), self.frozen.tuned_from, self.frozen.far
         near_way, far_way = (near_by, FROZEN), (far or near_by, ADAPT)
         if wanted != AUTO or self._kind != "batch":
             only = wanted if wanted != AUTO else FROZEN
@@ -387,7 +395,7 @@ class _Run:
         return self._known_ends[outputs]
 
     def _outputs_of(self, cut: str) -> tuple[Output, ...]:
-        every = (self.frozen.outputs, self.frozen.far)
+        every = (self.frozen.tuned_from, self.frozen.far)
         return next(outputs for outputs in every if outputs and cut_of(outputs) == cut)
 
     def _settings(self, batch_norm: str, pictures: int) -> Settings:
@@ -516,8 +524,12 @@ class _Run:
                 self.frozen.folds[inside], self.recipe.seed,
                 targets=None if self.dataset.task == "classes" else self.dataset.target_matrix(rows),
                 activation=self.frozen.head.layers[-1].activation,
+                parts=tuple(output.dimensions for output in outputs),
             )  # fmt: skip
-            found = heads.find(self.frozen.head.name).fit(data, options=dict(self.recipe.head_options))
+            options = dict(self.recipe.head_options)
+            if self.frozen.head.scaling != "features" and outputs == self.frozen.outputs:
+                options["scaling"] = self.frozen.head.scaling
+            found = heads.find(self.frozen.head.name).fit(data, options=options)
             self._heads[outputs, len(rows)] = found
         return self._heads[outputs, len(rows)]
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headstart.probes import kernel_out_of_fold, standardised
+from headstart.probes import kernel_out_of_fold
 from headstart.splits import spread_out
 
 if TYPE_CHECKING:
     from headstart.trunk import Output
 
-MOST_LAYERS = 4
+MOST_LAYERS = 8
 PICTURES = 600
 """Pictures that the layers are selected on, at most; each class has its share of them."""
 _STRENGTHS = (0.03,)  # the middle one of the probe's: only differences count here
@@ -37,7 +37,7 @@ def select(
     """The layers that are worth more together than `first` alone, in the order of `parts`; None where none adds.
 
     Args:
-        parts: features of some pictures, (pictures, dimensions), for each layer as it is pooled.
+        parts: standardised features of some pictures, float32 (pictures, dimensions), for each layer as it is pooled.
         labels: their classes, 0 .. C − 1.
         folds: their cross-validation folds.
         first: the layer to begin with, one of the keys.
@@ -71,8 +71,7 @@ def select(
 
 
 def _kernel(block: np.ndarray) -> np.ndarray:
-    X = standardised(block)
-    result: np.ndarray = X @ X.T
+    result: np.ndarray = block @ block.T
     return result
 
 

@@ -38,34 +38,44 @@ def standardised(X: np.ndarray) -> np.ndarray:
     return X
 
 
-def ridge_out_of_fold(
+def scores_out_of_fold(
     X: np.ndarray, labels: np.ndarray, folds: np.ndarray, strengths: Sequence[float] = STRENGTHS
-) -> tuple[np.ndarray, np.ndarray]:
-    """For each picture whether it was right out of fold, and its squared error, at the best of the strengths.
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Yield each strength with the scores that ridge regression on one-hot targets gives out of fold.
 
     Args:
-        X: features, shape (pictures, dimensions), any float type.
-        labels: 0 .. C − 1, shape (pictures,).
-        folds: which fold holds a picture out, shape (pictures,).
+        X: standardised features, float32 of shape (n_images, n_features).
+        labels: 0 .. C − 1, shape (n_images,).
+        folds: which fold holds an image out, shape (n_images,).
         strengths: ridge penalties, as shares of the mean eigenvalue.
+
+    Returns:
+        Pairs of a strength and float32 scores of shape (n_images, C), about 1 for the class of an image and 0 for the
+        others.
+
+    Example:
+        >>> X = np.float32([[-1.0], [1.0]] * 5)
+        >>> [(_, scores)] = scores_out_of_fold(X, np.arange(10) % 2, np.arange(10) // 2, strengths=[0.01])
+        >>> scores.argmax(axis=1).tolist()
+        [0, 1, 0, 1, 0, 1, 0, 1, 0, 1]
     """
-    X = standardised(X)
     targets, centre = _targets(labels)
-    members = _members(folds)
-    if X.shape[1] > X.shape[0]:
-        residuals = _dual(X @ X.T, targets, members, strengths)
-    else:
-        residuals = _primal(X, targets, members, strengths)
-    return _best(residuals, targets, centre, labels=labels)
+    wide = X.shape[1] > X.shape[0]
+    residuals = (_dual if wide else _primal)(X @ X.T if wide else X, targets, _members(folds), strengths)
+    for strength, held_out in zip(strengths, residuals, strict=True):
+        yield strength, np.round(targets - held_out + centre, _DIGITS)  # where nothing is known, noise must not decide
 
 
 def kernel_out_of_fold(
     kernel: np.ndarray, labels: np.ndarray, folds: np.ndarray, strengths: Sequence[float] = STRENGTHS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same from the inner products of standardised features; those of features side by side are their sum.
+    """Judge each picture by ridge regression from inner products of features; those of features side by side are sums.
 
     Args:
         kernel: float32, shape (pictures, pictures).
+
+    Returns:
+        Whether each picture was right out of fold, and its squared error, at the best of the strengths.
     """
     targets, centre = _targets(labels)
     return _best(_dual(kernel, targets, _members(folds), strengths), targets, centre, labels=labels)
@@ -172,40 +182,54 @@ def _best(
 def _primal(
     X: np.ndarray, targets: np.ndarray, members: Sequence[np.ndarray], strengths: Sequence[float]
 ) -> Iterator[np.ndarray]:
-    """Held-out residuals for each strength where there are no more dimensions than pictures."""
-    from scipy.linalg import cho_factor, solve_triangular
+    """Compute held-out residuals for each strength where there are no more dimensions than pictures.
 
-    gram = X.T @ X
-    unit = max(np.trace(gram) / len(gram), _LEAST)
-    for strength in strengths:
-        factor, _ = cho_factor(gram + np.eye(len(gram), dtype=np.float32) * strength * unit, lower=True)
-        whitened = solve_triangular(factor, X.T, lower=True, check_finite=False)
-        residual = targets - whitened.T @ (whitened @ targets)
-        held_out = np.empty_like(targets)
-        for rows in members:
-            part = whitened[:, rows]
-            seen = part.T @ part + np.float32(1 / len(targets))
-            held_out[rows] = np.linalg.solve(np.eye(len(rows), dtype=np.float32) - seen, residual[rows])
-        yield held_out
+    The inner products of the pictures outside a fold are those of all less the fold's, so a fold costs one Cholesky
+    factor a strength, however many pictures there are.
+    """
+    from scipy.linalg import cho_factor, cho_solve
+
+    gram, cross = X.T @ X, X.T @ targets
+    unit = max(float(np.trace(gram)) / len(gram), _LEAST)
+    found = [np.empty_like(targets) for _ in strengths]
+    for rows in members:
+        inner, count = X[rows], len(X) - len(rows)
+        mean = -inner.sum(axis=0) / count  # of the others, since the mean of all is zero
+        share = -targets[rows].sum(axis=0) / count
+        others = gram - inner.T @ inner - count * np.outer(mean, mean)
+        right = cross - inner.T @ targets[rows] - count * np.outer(mean, share)
+        for residual, strength in zip(found, strengths, strict=True):
+            shifted = others.copy()
+            shifted[np.diag_indices_from(shifted)] += np.float32(strength * unit)
+            weights = cho_solve(cho_factor(shifted, lower=True, overwrite_a=True), right, check_finite=False)
+            residual[rows] = targets[rows] - share - (inner - mean) @ weights
+    yield from found
 
 
 def _dual(
     kernel: np.ndarray, targets: np.ndarray, members: Sequence[np.ndarray], strengths: Sequence[float]
 ) -> Iterator[np.ndarray]:
-    """The same from the pictures' inner products, where there are more dimensions than pictures.
+    """Compute the same from the pictures' inner products, where there are more dimensions than pictures.
 
     There I − H is the inverse of the shifted kernel times the shift, less what the intercept takes; the shift cancels.
     """
-    from scipy.linalg import cho_factor, cho_solve
+    from scipy.linalg.blas import ssymm
+    from scipy.linalg.lapack import spotrf, spotri
 
-    unit = max(np.trace(kernel) / len(kernel), _LEAST)
-    identity = np.eye(len(kernel), dtype=np.float32)
+    unit = max(float(np.trace(kernel)) / len(kernel), _LEAST)
     for strength in strengths:
         shift = strength * unit
-        inverse = cho_solve(cho_factor(kernel + identity * shift, lower=True), identity, check_finite=False)
-        residual = inverse @ targets
-        inverse -= np.float32(1 / (shift * len(kernel)))
+        shifted = np.array(kernel.T, np.float32, order="F")
+        shifted[np.diag_indices_from(shifted)] += np.float32(shift)
+        factor, failed = spotrf(shifted, lower=1, overwrite_a=1)
+        if failed:
+            raise ValueError(f"the features hold numbers that cannot be fitted. Received: strength={strength}")
+        inverse, _ = spotri(factor, lower=1, overwrite_c=1)  # its lower triangle alone
+        residual = ssymm(1.0, inverse, targets, lower=1)
+        intercept = np.float32(1 / (shift * len(kernel)))
         held_out = np.empty_like(targets)
         for rows in members:
-            held_out[rows] = np.linalg.solve(inverse[np.ix_(rows, rows)], residual[rows])
+            block = np.tril(inverse[np.ix_(rows, rows)])
+            block += np.tril(block, -1).T
+            held_out[rows] = np.linalg.solve(block - intercept, residual[rows])
         yield held_out

@@ -19,6 +19,7 @@ from headstart.contenders import Contender, contenders
 from headstart.contestants import Fitted, Pool, Screened
 from headstart.dataset import Dataset
 from headstart.errors import InputError, PhotosError, RecipeError, SourceError
+from headstart.heads import auto
 from headstart.prior import Prior, prior
 from headstart.progress import Progress, silent
 from headstart.ranking import Ranking
@@ -48,15 +49,14 @@ class Ranked:
     def choice(self) -> choose.Choice:
         """The recommended cut as a choice among all cuts of its source."""
         cut = self.chosen.cut
-        others = [each for each in self.chosen.screened.all() if each.outputs != cut.outputs]
-        others.sort(key=lambda c: (-c.accuracy, c.loss))
+        others = choose.by_loss(each for each in self.chosen.screened.candidates if each.set != cut.set)
         return choose.Choice(cut, (cut, *others), len(cut.right), "the ranking recommends it")
 
 
 def rank(
     photos: Dataset, wanted: Sequence[Contender], *, names: Sequence[str] = ranking.HEADS, pooling: str | None = None,
-    holdout: float = 0.2, folds: int = 5, seed: int = 0, budget: float | None = None, progress: Progress = silent,
-    clock: Callable[[], float] = time.monotonic,
+    holdout: float = 0.2, folds: int = 5, seed: int = 0, budget: float | None = None, prefer: str = AUTO,
+    progress: Progress = silent, clock: Callable[[], float] = time.monotonic,
 ) -> Ranked:  # fmt: skip
     """Rank contenders on the training pictures of a data set.
 
@@ -66,6 +66,7 @@ def rank(
         names: which heads to fit on the best cuts.
         pooling: keep to this one; None tries avg, max and both.
         holdout, folds, seed: as in a recipe.
+        prefer: which of the rows that are level by loss is recommended, as in a recipe.
         budget: seconds after which an answer is wanted; None for as long as it takes.
         progress: called with (stage, done, total).
         clock: seconds; what the budget is counted on.
@@ -97,7 +98,7 @@ def rank(
             raise _unbuilt(pool)
         ahead = [went.scores[name] for name in went.finished]
         fitted, skipped = pool.fit(pool.finalists(ahead), names)
-        made = ranking.ranked([*(each.row for each in fitted), *pool.rest(went.scores.values(), fitted)])
+        made = ranking.ranked([*(each.row for each in fitted), *pool.rest(went.scores.values(), fitted)], prefer)
         first = _prior(ahead[0], pool, len(rows))
     found = Ranking(
         made, len(rows), dataset.classes, first, _dropped(went), (*_failed(pool), *_late(went, len(order)), *skipped),
@@ -189,10 +190,12 @@ def before_training(photos: Dataset, recipe: Recipe, progress: Progress = silent
     pooling = None if recipe.pooling == AUTO else recipe.pooling
     names: tuple[str, ...] = ranking.HEADS if recipe.head == AUTO else (recipe.head,)
     if recipe.head == AUTO and recipe.head_options:
-        names = ("prototype",) if "shrinkage" in recipe.head_options else ("linear",)
+        names = (auto.of_options(recipe.head_options),)
     found = rank(
         photos, contenders(image_size=recipe.image_size, pooling=pooling, seed=recipe.seed), names=names,
-        pooling=pooling, holdout=recipe.holdout, folds=recipe.folds, seed=recipe.seed, progress=progress,
+        pooling=pooling, holdout=recipe.holdout, folds=recipe.folds, seed=recipe.seed, prefer=recipe.prefer,
+        progress=progress,
     )  # fmt: skip
     decided = found.ranking.recommended.recipe
-    return found, replace(recipe, **{**decided, "image_size": tuple(decided["image_size"])})
+    options = {**decided["head_options"], **recipe.head_options}
+    return found, replace(recipe, **{**decided, "image_size": tuple(decided["image_size"]), "head_options": options})

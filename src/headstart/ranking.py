@@ -1,8 +1,8 @@
 """What a ranking found: a row for each source × cut × pooling × head, best first, and which of them to take.
 
-Which rows the pictures can tell from the best is a paired test's to say (McNemar on right and wrong, the mean
-difference of loss); what is recommended is the cheapest of those that give nothing away to speak of. Few pictures can
-tell little apart, and that is no evidence of equality: so of loss, which speaks of every picture, little is given away.
+Rows are ordered by calibrated cross-entropy, which speaks of every picture. Which rows the pictures can tell from the
+best is a paired test's to say; that few pictures can tell little apart is no evidence of equality, so what is
+recommended is the row of least loss, or one that is level with it (`choose.LEVEL`) and costs less.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import Any
 import numpy as np
 
 from headstart import ranking_page
+from headstart.choose import LEVEL as LEVEL_ERRORS
 from headstart.comparison import LEVEL, mcnemar
 from headstart.prior import Prior
 
-LOSS_LEVEL, LOSS_GIVEN = 2.0, 0.5
-"""Standard errors of the paired difference in loss: beyond the first the data tell two rows apart; the recommended row
-lies no more than the second behind."""
+LOSS_LEVEL = 2.0
+"""Standard errors of the paired difference in loss beyond which the data tell two rows apart."""
 SOLVER_NOISE = 2e-4  # nats: fits that are the same in all but rounding differ by so little
 ALIKE = 1.05
 """Costs that differ by less than this factor are one cost: a clock is no more exact."""
-HEADS = ("linear", "prototype", "dense")
+HEADS = ("ridge", "linear", "blend", "prototype", "dense")
 SHOWN = 12
 
 
@@ -121,12 +121,12 @@ class Ranking:
 
     @property
     def best(self) -> Row:
-        """The most accurate row that was fitted."""
+        """The row of least loss that was fitted."""
         return next((row for row in self.rows if not row.probe), self.rows[0])
 
     @property
     def compared(self) -> Row:
-        """The row that the others were compared with: the best, unless that is cuts side by side and leads by noise."""
+        """The row that the others were compared with."""
         return _eligible(self.rows)[0]
 
     @property
@@ -191,11 +191,13 @@ class Ranking:
         return ranking_page.fragment(self, SHOWN)
 
 
-def ranked(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """The rows, best first, with `level` and `recommended` filled in.
+def ranked(rows: Sequence[Row], prefer: str = "auto") -> tuple[Row, ...]:
+    """Order the rows, best first, and fill in `level` and `recommended`.
 
-    Only rows whose head was fitted on as many pictures as any can be recommended, unless none was fitted. Cuts side by
-    side have to be more accurate than the best single one by more than noise.
+    Only rows whose head was fitted on as many pictures as any can be recommended, unless none was fitted.
+
+    Args:
+        prefer: which of the rows that are level by loss is recommended, as in a recipe.
 
     Raises:
         ValueError: there is no row.
@@ -205,22 +207,18 @@ def ranked(rows: Sequence[Row]) -> tuple[Row, ...]:
     order = sorted(rows, key=_order)
     able = _eligible(order)
     best = able[0]
-    close = [row for row in able if not _apart(best, row)]
-    least = min(close, key=lambda row: _known(row.loss))
-    taken = _cheapest([row for row in close if _behind(row, least) <= LOSS_GIVEN])
+    taken = _cheapest([row for row in able if _behind(row, best) <= LEVEL_ERRORS[prefer]], best)
     return tuple(
-        replace(row, recommended=row is taken, level=not _apart(best, row) and _behind(row, least) <= LOSS_LEVEL)
+        replace(row, recommended=row is taken, level=not _apart(best, row) and _behind(row, best) <= LOSS_LEVEL)
         for row in order
     )
 
 
 def _eligible(order: Sequence[Row]) -> list[Row]:
     """Of rows, best first, those that can be recommended; the first is what the others are compared with."""
-    fitted = [row for row in order if not row.probe] or order
+    fitted = [row for row in order if not row.probe] or list(order)
     most = max(row.n for row in fitted)
-    able = [row for row in fitted if row.n == most]
-    single = [row for row in able if row.layers == 1]
-    return [row for row in able if row.layers == 1 or not single or _apart(row, single[0])]
+    return [row for row in fitted if row.n == most]
 
 
 def frontier(rows: Sequence[Row]) -> tuple[Row, ...]:
@@ -232,20 +230,23 @@ def frontier(rows: Sequence[Row]) -> tuple[Row, ...]:
     return tuple(found)
 
 
-def _order(row: Row) -> tuple[float, bool, float, float]:
+def _order(row: Row) -> tuple[float, bool, float, int, float]:
     accuracy = -1.0 if math.isnan(row.accuracy) else row.accuracy
-    return -accuracy, row.probe, _known(row.loss), row.milliseconds_per_image
+    plain = HEADS.index(row.head) if row.head in HEADS else len(HEADS)
+    return _known(row.loss), row.probe, -accuracy, plain, row.milliseconds_per_image
 
 
 def _known(loss: float) -> float:
     return float("inf") if math.isnan(loss) else loss
 
 
-def _cheapest(rows: Sequence[Row]) -> Row:
-    """Of those that cost about the least, the plainest head, then the least loss."""
+def _cheapest(rows: Sequence[Row], best: Row) -> Row:
+    """The cheapest of rows, where that is cheaper than the best one; of those that cost as much the least loss."""
     least = min(row.milliseconds_per_image for row in rows)
+    if best.milliseconds_per_image <= ALIKE * least:
+        return best
     alike = [row for row in rows if row.milliseconds_per_image <= ALIKE * least]
-    return min(alike, key=lambda row: (HEADS.index(row.head) if row.head in HEADS else len(HEADS), _known(row.loss)))
+    return min(alike, key=lambda row: _known(row.loss))
 
 
 def _apart(better: Row, other: Row) -> bool:

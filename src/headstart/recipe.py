@@ -11,6 +11,7 @@ from headstart.errors import RecipeError, near
 
 AUTO, LIVE = "auto", "live"
 MOST_VIEWS = 64
+PREFER = (AUTO, "small", "accurate")
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,10 @@ class Recipe:
             tutorials do for any source.
         cut: name of a layer, several with `+` between them (side by side), or `auto`.
         pooling: `avg`, `max`, `avg+max`, `flatten`, or `auto`.
-        head: name of a head, or `auto`: the linear one, or, where pictures are few, the better of it and the prototype.
+        head: name of a head, or `auto`: the best out of fold of those that the pictures call for.
         head_options: what the head is told, such as `layers` and `epochs` of the dense one.
+        prefer: which of the candidates that are level by loss is taken: `accurate` the one of least loss, `small` the
+            one that costs least at prediction, `auto` that one where the two can hardly be told apart.
         augment: `none`, the name of a preset, or a mapping of parameters: see `headstart.augment`.
         views: how an augmented picture is seen: `live` draws a view for each epoch and runs the trunk again; a number,
             1 to 64, is how many views are drawn once and kept, for epochs to choose from; `auto` is 4.
@@ -50,6 +53,7 @@ class Recipe:
     pooling: str = AUTO
     head: str = AUTO
     head_options: Mapping[str, Any] = field(default_factory=dict)
+    prefer: str = AUTO
     augment: str | Mapping[str, Any] = "none"
     views: int | str = AUTO
     callbacks: tuple[Mapping[str, Mapping[str, Any]], ...] = ()
@@ -78,6 +82,11 @@ class Recipe:
                 _between("image_size", side, 16, 2048, whole=True)
         tuning_rules.check_how(self.fine_tune)
         tuning_rules.check_options(self.fine_tune_options)
+        if self.prefer not in PREFER:
+            known = ", ".join(PREFER[:-1])
+            raise RecipeError(
+                f"prefer is {known} or {PREFER[-1]}; got {self.prefer!r}.{near(str(self.prefer), PREFER)}"
+            )
         augment.find(self.augment)
         if self.views not in (AUTO, LIVE):
             if isinstance(self.views, str):

@@ -18,6 +18,7 @@ import numpy as np
 from headstart import (
     alike,
     classifier_file,
+    costs,
     few,
     heads,
     learning_curve,
@@ -138,14 +139,16 @@ def train(
         head_start, first_pass = time.perf_counter(), features.seconds
         choice = ranked.choice if ranked else task.choose(
             features, train_rows, folds=fold, seed=recipe.seed,
-            joined=len(trunk.cuts_of(recipe.cut)) > 1,
-            pooling=pooling, progress=lambda done, total: progress("choosing a cut", done, total),
+            joined=len(trunk.cuts_of(recipe.cut)) > 1, pooling=pooling, groups=group, prefer=recipe.prefer,
+            head=head_module.of_options(recipe.head_options) if recipe.head == AUTO else recipe.head,
+            cost=costs.of(features.trunk), progress=lambda done, total: progress("choosing a cut", done, total),
         )  # fmt: skip
         outputs, classes = choice.chosen.outputs, dataset.classes
         blank = classifier_file.blank(wanted, outputs, shape, worker)  # made by the worker while the head is fitted
         data = views.head_data(
             features, outputs, train_rows, folds=fold, recipe=recipe, by_epochs=head_module.BY_EPOCHS,
             activation=task.ACTIVATION, watch=rows[watched] if watched is not None else None,
+            validated=choice.validated if not recipe.head_options else None,
             progress=lambda done, total: progress("features", done, total),
         )  # fmt: skip
         with watching.watcher(recipe, callbacks, blank, book) as watcher:
@@ -159,6 +162,7 @@ def train(
         frozen = Frozen(
             wanted, features, outputs, head, train_rows, fold,
             judge=rows["validation"] if final == "test" and "validation" in rows else None,
+            start=trials.for_near_pictures(choice.candidates) if recipe.cut == AUTO else (),
             far=trials.for_far_pictures(features.outputs) if recipe.cut == recipe.pooling == AUTO else (),
             near=trials.near_source(choice.candidates, features.outputs) if dataset.task == "classes" else None,
         )  # fmt: skip

@@ -81,6 +81,12 @@ def for_far_pictures(outputs: Sequence[Output]) -> tuple[Output, ...]:
     return found if {output.pooling for output in found} == {"avg", "max"} and len(layers) >= FEWEST_CUTS else ()
 
 
+def for_near_pictures(candidates: Sequence[Candidate]) -> tuple[Output, ...]:
+    """Where to cut for tuning on pictures near the source's: the best single layer; empty where none was scored."""
+    single = [each for each in candidates if len(each.layers) == 1 and len(each.losses)]
+    return min(single, key=lambda each: each.loss).outputs if single else ()
+
+
 def near_source(candidates: Sequence[Candidate], outputs: Sequence[Output]) -> bool | None:
     """Whether pictures are near those of the source, from what each cut of the frozen network is worth.
 

@@ -19,7 +19,7 @@ from headstart.augment import View
 from headstart.dataset import Dataset
 from headstart.errors import RecipeError
 from headstart.features import Features, Kept, Progress, extract
-from headstart.heads import HeadData
+from headstart.heads import HeadData, Validated
 from headstart.recipe import AUTO, LIVE, Recipe
 from headstart.trunk import Output
 
@@ -111,7 +111,8 @@ def alone(recipe: Recipe, watched: bool) -> bool:
 
 def head_data(
     features: Features, outputs: Sequence[Output], rows: np.ndarray, *, folds: np.ndarray, recipe: Recipe,
-    by_epochs: bool, watch: np.ndarray | None, activation: str = "softmax", progress: Progress | None = None,
+    by_epochs: bool, watch: np.ndarray | None, activation: str = "softmax", validated: Validated | None = None,
+    progress: Progress | None = None,
 ) -> HeadData:  # fmt: skip
     """What a head is fitted on: by epochs, each with its views; else all views side by side with the clean picture."""
     dataset, kept = features.dataset, of_recipe(recipe)
@@ -127,6 +128,7 @@ def head_data(
         return HeadData(
             block, np.tile(labels, times), classes, np.tile(folds, times), recipe.seed, clean=len(labels),
             targets=None if targets is None else np.tile(targets, (times, 1)), activation=activation,
+            parts=tuple(output.dimensions for output in outputs), validated=validated if times == 1 else None,
         )  # fmt: skip
     seen = _by_epoch(features, rows, outputs, recipe, progress)
     clean = features.matrix(rows, outputs) if seen is None or not alone(recipe, watch is not None) else seen(0)

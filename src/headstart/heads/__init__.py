@@ -11,6 +11,13 @@ Each module has
     untrained(dimensions, classes, *, options, seed, activation) -> layers     the head as training begins
     fit(data, *, options, progress, watcher) -> Head
 
+and, where a softmax layer is fitted in closed form or to convergence, so that heads can compete out of fold before any
+is fitted on everything,
+
+    validate(data, options) -> Validated               cross-validate: settings, and probabilities out of fold
+    finish(data, validated) -> layers                  fit on everything with these settings
+    work(data) -> float                                floating-point operations that both take, roughly
+
 A head ends as plain layers (`Dense` alone so far), so that a classifier is one plain Keras model; the same layers run
 here on numpy, in float32, without any framework.
 """
@@ -51,6 +58,8 @@ class HeadData:
         targets: float32 of shape (pictures, classes), where a picture has several labels or a number; None where
             `labels` say it all.
         activation: of the last layer: `softmax` for classes, `sigmoid` for labels, `linear` for numbers.
+        parts: how many numbers each output has, where several stand side by side; empty for one output.
+        validated: a head that was cross-validated on these very rows before, by whoever chose the features.
     """
 
     features: np.ndarray
@@ -63,6 +72,8 @@ class HeadData:
     clean: int | None = None
     targets: np.ndarray | None = None
     activation: str = "softmax"
+    parts: tuple[int, ...] = ()
+    validated: Validated | None = None
 
     @property
     def matrix(self) -> np.ndarray:
@@ -71,6 +82,33 @@ class HeadData:
             return self.targets
         hot: np.ndarray = np.eye(self.classes, dtype=np.float32)[self.labels]
         return hot
+
+
+@dataclass(frozen=True)
+class Validated:
+    """A head that was cross-validated and not yet fitted on everything.
+
+    Attributes:
+        head: which kind it is.
+        settings: what `finish` of its module is to fit it with.
+        rows: int of shape (n_rows,), ascending: the rows that it was cross-validated on.
+        out_of_fold: float32 probabilities of these rows from fits that did not see them, shape (n_rows, n_classes).
+        table: rows of `strength`, `accuracy`, `loss` that the penalty was chosen from.
+        members: what a blend is made of.
+    """
+
+    head: str
+    settings: Mapping[str, Any]
+    rows: np.ndarray = field(repr=False)
+    out_of_fold: np.ndarray = field(repr=False)
+    table: tuple[Mapping[str, float], ...] = ()
+    members: tuple[Validated, ...] = ()
+
+    def losses(self, labels: np.ndarray) -> np.ndarray:
+        """Cross-entropy of each validated row in nats; `labels` are those of all rows."""
+        chosen = self.out_of_fold[np.arange(len(self.rows)), labels[self.rows]]
+        found: np.ndarray = -np.log(np.clip(chosen, 1e-7, 1.0))
+        return found
 
 
 @dataclass(frozen=True)
@@ -110,6 +148,14 @@ class Head:
     settings: Mapping[str, Any] = field(default_factory=dict)
     epoch_seconds: Sequence[float] = ()
     held_out: tuple[np.ndarray, np.ndarray] | None = None
+
+    @property
+    def scaling(self) -> str:
+        """How its features were scaled before a penalty fell on their weights: see `_scaling`."""
+        for settings in (self.settings, *(each for each in self.settings.values() if isinstance(each, Mapping))):
+            if "scaling" in settings:
+                return str(settings["scaling"])
+        return "features"
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Probabilities, float32 of shape (pictures, classes), in the order of the classes."""

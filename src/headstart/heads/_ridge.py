@@ -47,13 +47,17 @@ def fit(data: HeadData, strengths: tuple[float, ...], name: str) -> Head:
     )  # fmt: skip
 
 
-def layer(features: np.ndarray, targets: np.ndarray, strength: float, *, chosen_on: int) -> Layer:
+def layer(
+    features: np.ndarray, targets: np.ndarray, strength: float, *, chosen_on: int,
+    scale: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Layer:  # fmt: skip
     """The fit on all rows as a layer on raw features.
 
     Args:
         chosen_on: how many pictures the strength was chosen on; with more of them the penalty of each stays the same.
+        scale: what to subtract from the features and to divide them by; their moments where it is None.
     """
-    system = _System(features, targets)
+    system = _System(features, targets, scale)
     shift = max(strength * system.trace / max(min(chosen_on, system.width), 1), 1e-6)
     solve = _primal if system.width <= min(system.count, WIDEST) else _dual if system.count <= WIDEST else _stepped
     kernel = solve(system, shift) * system.spread / system.deviation[:, None]
@@ -64,9 +68,11 @@ def layer(features: np.ndarray, targets: np.ndarray, strength: float, *, chosen_
 class _System:
     """Standardised features, a block at a time, and standardised targets."""
 
-    def __init__(self, features: np.ndarray, targets: np.ndarray) -> None:
+    def __init__(
+        self, features: np.ndarray, targets: np.ndarray, scale: tuple[np.ndarray, np.ndarray] | None = None
+    ) -> None:
         self.features, (self.count, self.width) = features, features.shape
-        self.mean, self.deviation = moments(features)
+        self.mean, self.deviation = scale or moments(features)
         self.centre, spread = targets.mean(axis=0), targets.std(axis=0)
         self.spread = np.where(spread > 0, spread, 1.0)
         self.targets = ((targets - self.centre) / self.spread).astype(np.float32)

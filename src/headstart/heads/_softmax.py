@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from headstart.heads import HeadData, Layer
+from headstart.few import merged, scorable
+from headstart.heads import Head, HeadData, Layer, Validated, log_loss
 
 CHOOSE_FROM = 4_000
 """Training pictures that a penalty is chosen on, at most: enough to place it within noise."""
@@ -46,3 +47,21 @@ def sample(data: HeadData) -> np.ndarray:
     if count <= CHOOSE_FROM:
         return np.arange(count)
     return np.sort(np.random.default_rng(data.seed).choice(count, CHOOSE_FROM, replace=False))
+
+
+def head_of(data: HeadData, validated: Validated, layers: tuple[Layer, ...], *, solver: str) -> Head:
+    """Make the head of a cross-validation and of the fit on everything.
+
+    Its figures are over the rows whose class is in other folds too; of the rest nothing can be said out of fold.
+    """
+    rows, answers = validated.rows, validated.out_of_fold
+    labels = data.labels[rows]
+    known = scorable(labels, merged(data.folds[rows]))
+    right = answers.argmax(axis=1) == labels
+    settings = {name: value for name, value in validated.settings.items() if name not in ("loss", "chosen_on")}
+    return Head(
+        validated.head, layers, float(right[known].mean()) if known.any() else float("nan"),
+        log_loss(answers[known], labels[known]), answers if len(rows) == len(data.labels) else None, None,
+        validated.table, {**settings, "solver": solver},
+        held_out=(rows[known], answers[known]) if known.any() else None,
+    )  # fmt: skip

@@ -1,6 +1,7 @@
-"""Which head is left to the pictures: the linear one; where they are few, the better of it and the prototype.
+"""Which head is left to the pictures: ridge, logistic regression, a blend and, where pictures are few, prototype.
 
-For labels and numbers it is the linear one always.
+Each is cross-validated; the one of least out-of-fold cross-entropy is fitted on everything. For labels and numbers it
+is the linear one always.
 """
 
 from __future__ import annotations
@@ -10,27 +11,32 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
-from headstart.few import few, scorable
-from headstart.heads import Head, HeadData, Watcher, find, log_loss
+from headstart.few import few, merged, scorable
+from headstart.heads import Head, HeadData, Validated, Watcher, find, log_loss
 from headstart.heads import shape as shape_of
 from headstart.heads._softmax import chooses as chooses
 from headstart.heads._softmax import notes as notes
 from headstart.heads._softmax import untrained as untrained
 
 NAME = "auto"
-SUMMARY = "linear; where pictures are few, the better of linear and prototype out of fold; the default"
+SUMMARY = "the best of ridge, linear, blend and, where pictures are few, prototype, out of fold; the default"
 BY_EPOCHS = False
 OUTPUTS = ("softmax", "sigmoid", "linear")
 
-_NAMES = ("linear", "prototype")
-_OWN = {"strength": "linear", "shrinkage": "prototype"}  # an option that only one of them has
+_OWN = {"strength": "linear", "shrinkage": "prototype", "scaling": "ridge"}  # an option that decides the head
+FLOPS_AN_IMAGE = 1e8
+"""Floating-point operations that logistic regression may take for each image: a fraction of what a network takes."""
+_FLOPS = 2e10  # that it may take in any case: some tenths of a second
 
 
 def _head(options: Mapping[str, Any]) -> ModuleType:
     """The head whose options these are; the linear one answers for what is unknown."""
     return find(next((name for option, name in _OWN.items() if option in options), "linear"))
+
+
+def of_options(options: Mapping[str, Any]) -> str:
+    """Name the head that options decide; `auto` where there are none."""
+    return next((name for option, name in _OWN.items() if option in options), NAME)
 
 
 def shape(classes: int, options: Mapping[str, Any], *, activation: str = "softmax") -> list[dict[str, Any]]:
@@ -41,25 +47,49 @@ def shape(classes: int, options: Mapping[str, Any], *, activation: str = "softma
 def fit(
     data: HeadData, *, options: Mapping[str, Any] | None = None, progress: Any = None, watcher: Watcher | None = None
 ) -> Head:
-    """Fit the head that these pictures call for: of two, the one of less out-of-fold loss.
+    """Fit the head that these pictures call for: the one of least out-of-fold loss.
 
     Returns:
-        The head under its own name; `settings["chosen_from"]` has the loss of each where two were fitted.
+        The head under its own name; `settings["chosen_from"]` has the loss of each where several were cross-validated.
     """
     given = dict(options or {})
-    if (
-        given or data.activation != "softmax" or not few(data.labels[: data.clean])
-    ):  # further views of a picture are no more pictures
+    if given or data.activation != "softmax":
         found: Head = _head(given).fit(data, options=given, progress=progress, watcher=watcher)
         return found
-    known = scorable(data.labels, data.folds)
-    heads: list[Head] = [find(name).fit(data, options={}, progress=progress, watcher=watcher) for name in _NAMES]
-    if not known.any():  # one picture a class: nothing can be measured, and the nearer prototype assumes least
-        return heads[-1]
-    losses = {head.name: _loss(head, data.labels, known) for head in heads}
-    best = min(heads, key=lambda head: losses[head.name])
-    return replace(best, settings={**best.settings, "chosen_from": losses})
+    best, losses = data.validated, dict[str, float]()
+    if best is None:
+        tried = compete(data)
+        losses = {each.head: loss(each, data) for each in tried}
+        best = min(tried, key=lambda each: losses[each.head])
+    head: Head = find(best.head).fit(replace(data, validated=best), options={}, progress=progress, watcher=watcher)
+    return replace(head, settings={**head.settings, "chosen_from": losses}) if len(losses) > 1 else head
 
 
-def _loss(head: Head, labels: np.ndarray, known: np.ndarray) -> float:
-    return log_loss(head.out_of_fold[known], labels[known]) if head.out_of_fold is not None else float("inf")
+def compete(data: HeadData, *, scaling: str = "features") -> list[Validated]:
+    """Cross-validate every head that these pictures call for.
+
+    With one picture a class nothing can be measured, and the prototype, which assumes least, is the only one. Logistic
+    regression is left out where it would take more than `FLOPS_AN_IMAGE` for each image: beside the closed form it
+    gains little where classes are many.
+
+    Args:
+        scaling: what ridge and logistic regression are fitted with (`_scaling`).
+    """
+    clean = data.labels[: data.clean]  # further views of a picture are no more pictures
+    if not scorable(data.labels, data.folds).any():
+        return [find("prototype").validate(data, {})]
+    found: list[Validated] = [find("ridge").validate(data, {"scaling": scaling})]
+    linear = find("linear")
+    if linear.work(data) <= max(_FLOPS, FLOPS_AN_IMAGE * len(clean)):
+        found.append(linear.validate(data, {"scaling": scaling}))
+        found.append(find("blend").of(*found))
+    if few(clean):
+        found.append(find("prototype").validate(data, {}))
+    return found
+
+
+def loss(validated: Validated, data: HeadData) -> float:
+    """Compute the mean out-of-fold cross-entropy over the rows whose class other folds have too."""
+    labels = data.labels[validated.rows]
+    known = scorable(labels, merged(data.folds[validated.rows]))
+    return log_loss(validated.out_of_fold[known], labels[known])

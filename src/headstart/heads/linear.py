@@ -24,6 +24,7 @@ from headstart.heads import (
     Head,
     HeadData,
     Layer,
+    Validated,
     Watcher,
     _links,
     _ridge,
@@ -33,8 +34,8 @@ from headstart.heads import (
     moments,
 )
 from headstart.heads._softmax import chooses as chooses
+from headstart.heads._softmax import head_of, one_layer, sample
 from headstart.heads._softmax import notes as notes
-from headstart.heads._softmax import one_layer, sample
 from headstart.heads._softmax import untrained as untrained
 
 NAME = "linear"
@@ -45,6 +46,7 @@ OUTPUTS = ("softmax", "sigmoid", "linear")
 STRENGTHS = tuple(float(s) for s in np.logspace(0, -5, 11))
 NUMBER_STRENGTHS = _ridge.STRENGTHS
 """Those of ridge regression, which numbers are fitted with."""
+_PASSES = 60  # over the features, that a search takes in all
 _CHUNK = 2048
 _KEEP_BYTES = 48 * 2**20  # features up to this size are held as float32, larger ones are widened chunk by chunk
 
@@ -56,7 +58,7 @@ def shape(classes: int, options: Mapping[str, Any], *, activation: str = "softma
 
 
 def _strengths(options: Mapping[str, Any], usual: tuple[float, ...] = STRENGTHS) -> tuple[float, ...]:
-    check_options(NAME, options, ["strength"])
+    check_options(NAME, options, ["strength", "scaling"])
     if "strength" not in options:
         return usual
     value = options["strength"]
@@ -79,21 +81,32 @@ def fit(
         return _ridge.fit(data, _strengths(options or {}, NUMBER_STRENGTHS), NAME)
     if data.activation == "sigmoid":
         return _fit_labels(data, _strengths(options or {}))
+    validated = data.validated or validate(data, options or {})
+    return head_of(data, validated, finish(data, validated), solver="L-BFGS")
+
+
+def work(data: HeadData) -> float:
+    """Estimate the floating-point operations of `validate` and `finish` together."""
+    count, width = len(sample(data)), data.features.shape[1]
+    fits = len(np.unique(merged(data.folds))) + 1
+    return float(4.0 * count * min(count, width) * data.classes * fits * _PASSES)
+
+
+def validate(data: HeadData, options: Mapping[str, Any]) -> Validated:
+    """Cross-validate strengths on the rows of `sample`."""
     rows = sample(data)
     found = cross_validate(
         data.features if len(rows) == len(data.features) else data.features[rows], data.labels[rows],
-        data.folds[rows], classes=data.classes, strengths=_strengths(options or {}),
+        data.folds[rows], classes=data.classes, strengths=_strengths(options),
     )  # fmt: skip
+    return Validated(NAME, {"strength": found.strength}, rows, found.out_of_fold, found.table)
+
+
+def finish(data: HeadData, validated: Validated) -> tuple[Layer, ...]:
+    """Fit on all rows at the strength that was found."""
     problem = _Problem(data.features, data.labels, data.classes, None)
-    weights, _ = problem.solve(found.strength, found.start, tolerance=1e-5)
-    best = next(row for row in found.table if row["strength"] == found.strength)
-    known = scorable(data.labels[rows], merged(data.folds[rows]))
-    return Head(
-        NAME, (problem.layer(weights),), best["accuracy"], best["loss"],
-        found.out_of_fold if len(rows) == len(data.labels) else None, None, found.table,
-        {"strength": found.strength, "solver": "L-BFGS-B"},
-        held_out=(rows[known], found.out_of_fold[known]) if known.any() else None,
-    )  # fmt: skip
+    weights, _ = problem.solve(float(validated.settings["strength"]), None, tolerance=1e-5)
+    return (problem.layer(weights),)
 
 
 def _fit_labels(data: HeadData, strengths: tuple[float, ...]) -> Head:

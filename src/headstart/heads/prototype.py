@@ -22,10 +22,10 @@ import numpy as np
 from headstart.errors import RecipeError
 from headstart.few import merged
 from headstart.halves import widened
-from headstart.heads import Head, HeadData, Layer, Watcher, check_options, log_loss, moments, softmax
+from headstart.heads import Head, HeadData, Layer, Validated, Watcher, check_options, moments, softmax
 from headstart.heads._softmax import chooses as chooses
+from headstart.heads._softmax import head_of, one_layer, sample
 from headstart.heads._softmax import notes as notes
-from headstart.heads._softmax import one_layer, sample
 from headstart.heads._softmax import untrained as untrained
 
 NAME = "prototype"
@@ -65,21 +65,33 @@ def fit(
         A head of one softmax layer; its out-of-fold figures are leave-one-out where each picture is a fold.
     """
     del progress, watcher  # for heads that are trained by epochs
+    validated = data.validated or validate(data, options or {})
+    return head_of(data, validated, finish(data, validated), solver="closed form")
+
+
+def work(data: HeadData) -> float:
+    """Estimate the floating-point operations of `validate` and `finish` together."""
+    count = len(sample(data))
+    side = min(count, data.features.shape[1])
+    return float(2.0 * len(np.unique(merged(data.folds))) * (count * side**2 + len(SHRINKAGES) * side**3))
+
+
+def validate(data: HeadData, options: Mapping[str, Any]) -> Validated:
+    """Cross-validate shrinkages and temperatures on the rows of `sample`.
+
+    Rows of which nothing can be said keep the probabilities of a far class.
+    """
     rows = sample(data)
     found = cross_validate(
-        data.features[rows], data.labels[rows], data.folds[rows], classes=data.classes,
-        shrinkages=_shrinkages(options or {}),
-    )  # fmt: skip
-    known = found.measurable
-    right = found.out_of_fold.argmax(axis=1) == data.labels[rows]
-    return Head(
-        NAME, (_layer(data, found.shrinkage, found.temperature),),
-        float(right[known].mean()) if known.any() else float("nan"),
-        log_loss(found.out_of_fold[known], data.labels[rows][known]),
-        found.out_of_fold if len(rows) == len(data.labels) else None,
-        settings={"shrinkage": found.shrinkage, "temperature": found.temperature, "solver": "closed form"},
-        held_out=(rows[known], found.out_of_fold[known]),
-    )  # fmt: skip
+        data.features[rows], data.labels[rows], data.folds[rows], classes=data.classes, shrinkages=_shrinkages(options)
+    )
+    settings = {"shrinkage": found.shrinkage, "temperature": found.temperature}
+    return Validated(NAME, settings, rows, found.out_of_fold)
+
+
+def finish(data: HeadData, validated: Validated) -> tuple[Layer, ...]:
+    """Fit on all rows with the shrinkage and the temperature that were found."""
+    return (_layer(data, float(validated.settings["shrinkage"]), float(validated.settings["temperature"])),)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from headstart import tempering
 from headstart.calibration import Calibration, calibrate
-from headstart.choose import Choice, choose_cut
+from headstart.choose import Choice, Cost, choose_cut
 from headstart.dataset import Dataset
 from headstart.evaluate import Evaluation
 from headstart.evaluate import score as score_classes
@@ -25,12 +25,12 @@ ACTIVATION = "softmax"
 
 def choose(
     features: Features, rows: np.ndarray, *, folds: np.ndarray, pooling: str | None, joined: bool, seed: int,
-    progress: Callable[[int, int], None] | None,
+    head: str, prefer: str, cost: Cost, groups: np.ndarray, progress: Callable[[int, int], None] | None,
 ) -> Choice:  # fmt: skip
     """See `headstart.choose`."""
     return choose_cut(
         features, rows, features.dataset.labels[rows], folds=folds, pooling=pooling, joined=joined, seed=seed,
-        progress=progress,
+        head=head, prefer=prefer, cost=cost, groups=groups, progress=progress,
     )  # fmt: skip
 
 

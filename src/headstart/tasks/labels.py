@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from headstart import label_figures, thresholds
-from headstart.choose import Choice
+from headstart.choose import Choice, Cost
 from headstart.choose_targets import Scores, choose_cut
 from headstart.dataset import Dataset
 from headstart.errors import PhotosError
@@ -27,12 +27,13 @@ ACTIVATION = "sigmoid"
 
 def choose(
     features: Features, rows: np.ndarray, *, folds: np.ndarray, pooling: str | None, joined: bool, seed: int,
-    progress: Callable[[int, int], None] | None,
+    head: str, prefer: str, cost: Cost, groups: np.ndarray, progress: Callable[[int, int], None] | None,
 ) -> Choice:  # fmt: skip
     """By binary cross-entropy out of fold; what is shown is the share of decisions that were right."""
+    del head, groups  # there is one head, and loss alone is compared
     return choose_cut(
         features, rows, features.dataset.target_matrix(rows), folds=folds, probe=_probe, head=_linear, pooling=pooling,
-        joined=joined, seed=seed, progress=progress,
+        joined=joined, seed=seed, prefer=prefer, cost=cost, progress=progress,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from headstart import bands, number_figures
 from headstart.bands import Band
-from headstart.choose import Choice
+from headstart.choose import Choice, Cost
 from headstart.choose_targets import Scores, choose_cut
 from headstart.dataset import Dataset
 from headstart.features import Features
@@ -26,12 +26,13 @@ ACTIVATION = "linear"
 
 def choose(
     features: Features, rows: np.ndarray, *, folds: np.ndarray, pooling: str | None, joined: bool, seed: int,
-    progress: Callable[[int, int], None] | None,
+    head: str, prefer: str, cost: Cost, groups: np.ndarray, progress: Callable[[int, int], None] | None,
 ) -> Choice:  # fmt: skip
     """By squared error out of fold; what is shown is R²."""
+    del head, groups  # there is one head, and loss alone is compared
     return choose_cut(
         features, rows, features.dataset.target_matrix(rows), folds=folds, probe=_probe, head=_linear, pooling=pooling,
-        joined=joined, seed=seed, progress=progress,
+        joined=joined, seed=seed, prefer=prefer, cost=cost, progress=progress,
     )  # fmt: skip
 
 
