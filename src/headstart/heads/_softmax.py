@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from headstart.heads import HeadData, Layer
+from headstart.splits import spread_out
 
 CHOOSE_FROM = 4_000
 """Training pictures that a penalty is chosen on, at most: enough to place it within noise."""
@@ -40,9 +41,20 @@ def untrained(
     return (Layer(kernel, np.zeros(classes, np.float32), activation),)
 
 
-def sample(data: HeadData) -> np.ndarray:
-    """All rows, or a seeded sample of them that is large enough to choose a penalty on."""
-    count = len(data.labels)
-    if count <= CHOOSE_FROM:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(data.seed).choice(count, CHOOSE_FROM, replace=False))
+def sample(data: HeadData, *, a_class: int = 0) -> np.ndarray:
+    """Draw rows to choose a penalty on, ascending: all, or `CHOOSE_FROM`, each class in its share and at least once.
+
+    Args:
+        data: what the head is fitted on.
+        a_class: rows of a mean class below which more than `CHOOSE_FROM` are drawn.
+    """
+    most = max(CHOOSE_FROM, a_class * data.classes)
+    if len(data.labels) <= most:
+        return np.arange(len(data.labels))
+    order = spread_out(data.labels, data.seed)
+    _, firsts = np.unique(data.labels[order], return_index=True)
+    chosen = np.zeros(len(order), bool)
+    chosen[firsts] = True
+    rest = np.flatnonzero(~chosen)
+    chosen[rest[: max(most - len(firsts), 0)]] = True
+    return np.sort(order[chosen])
