@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 
 from headstart import heads
 from headstart.errors import RecipeError
-from headstart.heads import HeadData, Layer, _softmax, apply, linear, log_loss, softmax
+from headstart.heads import HeadData, Layer, _design, _softmax, apply, linear, log_loss, softmax
 
 needs_tensorflow = pytest.mark.skipif(
     importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is not installed: pip install 'headstart[cpu]'"
@@ -116,8 +116,8 @@ def test_the_scaling_is_inside_the_layer():
 def test_features_that_are_not_kept_in_memory_give_the_same_head(monkeypatch):
     data = blobs(300, 8)
     kept = linear.fit(data, options={"strength": 0.01})
-    monkeypatch.setattr(linear, "_KEEP_BYTES", 0)
-    monkeypatch.setattr(linear, "_CHUNK", 64)
+    monkeypatch.setattr(_design, "KEEP_BYTES", 0)
+    monkeypatch.setattr(_design, "BLOCK", 64)
     chunked = linear.fit(data, options={"strength": 0.01})
     np.testing.assert_allclose(chunked.predict(data.features), kept.predict(data.features), atol=2e-3)
     np.testing.assert_allclose(chunked.out_of_fold, kept.out_of_fold, atol=2e-3)

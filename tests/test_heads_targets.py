@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 
 from headstart import heads
 from headstart.errors import RecipeError
-from headstart.heads import HeadData, _ridge, apply, auto, dense, label_losses, linear, prototype, sigmoid
+from headstart.heads import HeadData, _ridge, apply, auto, dense, label_losses, linear, prototype
 from headstart.heads import _network as network
 from headstart.probes import answers_out_of_fold
 
@@ -37,7 +37,13 @@ def measured(count: int = 160, dimensions: int = 8, *, noise: float = 0.5, seed:
 
 def logistic(features: np.ndarray, truth: np.ndarray, strength: float) -> np.ndarray:
     """Probabilities of one label's penalised optimum, in float64, by another solver."""
-    X = np.c_[(features - features.mean(axis=0)) / features.std(axis=0), np.ones(len(features))]
+    X = (features - features.mean(axis=0)) / features.std(axis=0)
+    return 1 / (1 + np.exp(-np.c_[X, np.ones(len(X))] @ logistic_weights(X, truth, strength)))
+
+
+def logistic_weights(X: np.ndarray, truth: np.ndarray, strength: float) -> np.ndarray:
+    """Weights, then the bias, of one label's penalised optimum on scaled features."""
+    X = np.c_[X, np.ones(len(X))]
 
     def value_and_gradient(w: np.ndarray) -> tuple[float, np.ndarray]:
         z = X @ w
@@ -45,7 +51,8 @@ def logistic(features: np.ndarray, truth: np.ndarray, strength: float) -> np.nda
         return value, X.T @ (1 / (1 + np.exp(-z)) - truth) / len(X) + strength * np.r_[w[:-1], 0.0]
 
     found = minimize(value_and_gradient, np.zeros(X.shape[1]), jac=True, method="BFGS", options={"gtol": 1e-9})
-    return 1 / (1 + np.exp(-X @ found.x))
+    weights: np.ndarray = found.x
+    return weights
 
 
 # ---- labels ---------------------------------------------------------------------------------------------------------
@@ -66,12 +73,10 @@ def test_out_of_fold_probabilities_of_labels_are_of_fits_that_left_the_fold_out(
     found = linear.cross_validate_labels(data.features, data.targets, data.folds, strengths=(0.05,))
     X = (data.features - data.features.mean(axis=0)) / data.features.std(axis=0)  # scaled on all, as the head does
     out = data.folds == 2
-    one = linear._Problem(X[~out].astype(np.float32), data.targets[~out], 3, None, link=linear._links.Sigmoid())
-    one.mean, one.deviation = np.zeros(8, np.float32), np.ones(8, np.float32)
-    one.features, one.kept = X[~out].astype(np.float32), True
-    weights, _ = one.solve(0.05, None, tolerance=1e-5)
-    wanted = sigmoid(X[out] @ weights[:-1, -1] + weights[-1, -1])
-    np.testing.assert_allclose(found.out_of_fold[out], wanted, atol=0.01)
+    for label in range(3):
+        weights = logistic_weights(X[~out].astype(float), data.targets[~out, label], 0.05)
+        wanted = 1 / (1 + np.exp(-np.c_[X[out], np.ones(out.sum())] @ weights))
+        np.testing.assert_allclose(found.out_of_fold[out, label], wanted, atol=0.01)
 
 
 def test_the_strength_of_labels_is_that_of_least_out_of_fold_loss():

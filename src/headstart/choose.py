@@ -165,6 +165,9 @@ def choose_cut(
         everything = len(sample) == len(rows)
         finalists = _fitted(features, nearest(screened), *whole, head=head, run=run, everything=everything)
     chosen, why = pick(finalists, prefer=prefer, cost=cost or by_depth(features.outputs))
+    finalists = [
+        each if each is chosen or each.validated is None else replace(each, validated=None) for each in finalists
+    ]
     known = {each.set for each in finalists}
     candidates = (*by_loss(finalists), *by_loss(each for each in screened if each.set not in known))
     known_rows = scorable(labels[screen_on], folds[screen_on])

@@ -27,7 +27,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -95,6 +95,7 @@ class Validated:
         out_of_fold: float32 probabilities of these rows from fits that did not see them, shape (n_rows, n_classes).
         table: rows of `strength`, `accuracy`, `loss` that the penalty was chosen from.
         members: what a blend is made of.
+        state: whatever spares `finish` to begin anew; `without_state` lets go of it.
     """
 
     head: str
@@ -103,6 +104,11 @@ class Validated:
     out_of_fold: np.ndarray = field(repr=False)
     table: tuple[Mapping[str, float], ...] = ()
     members: tuple[Validated, ...] = ()
+    state: Any = field(default=None, repr=False, compare=False)
+
+    def without_state(self) -> Validated:
+        """Let go of what `finish` could begin with, which may be as large as the features."""
+        return replace(self, state=None, members=tuple(member.without_state() for member in self.members))
 
     def losses(self, labels: np.ndarray) -> np.ndarray:
         """Cross-entropy of each validated row in nats; `labels` are those of all rows."""

@@ -1,8 +1,9 @@
 """How the outputs of one linear layer answer, and what an answer costs: softmax for classes, sigmoids for labels.
 
-A link has `loss(scores, targets, used)`, the summed loss and its slope by the scores, where `used` (rows, fits) weighs
-each row in each fit; and `answers(scores)`. Scores are float32 of shape (rows, fits, outputs), targets of shape (rows,
-outputs).
+A link has `loss(scores, targets, used)`, which sums losses by fit and leaves in `scores` their slopes; `curvature`,
+the mean diagonal of the Hessian by the scores; and `answers(scores)`. Scores are float32 of shape (rows, fits,
+outputs), targets int of shape (rows,) for classes, float32 of shape (rows, outputs) for labels; `used`, float32 of
+shape (rows, fits), weighs each row in each fit.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ class Link(Protocol):
 
     NAME: str
 
-    def loss(self, scores: np.ndarray, targets: np.ndarray, used: np.ndarray) -> tuple[float, np.ndarray]: ...
+    def loss(self, scores: np.ndarray, targets: np.ndarray, used: np.ndarray) -> np.ndarray: ...
+
+    def curvature(self, scores: np.ndarray, used: np.ndarray) -> np.ndarray: ...
 
     def answers(self, scores: np.ndarray) -> np.ndarray: ...
 
@@ -29,13 +32,20 @@ class Softmax:
 
     NAME = "softmax"
 
-    def loss(self, scores: np.ndarray, targets: np.ndarray, used: np.ndarray) -> tuple[float, np.ndarray]:
-        part = scores - scores.max(axis=2, keepdims=True)
-        exponentials = np.exp(part)
-        sums = exponentials.sum(axis=2, keepdims=True)
-        targets = targets[:, None, :]
-        value = float(((np.log(sums[..., 0]) - (part * targets).sum(axis=2)) * used).sum())
-        return value, (exponentials / sums - targets) * used[:, :, None]
+    def loss(self, scores: np.ndarray, targets: np.ndarray, used: np.ndarray) -> np.ndarray:
+        rows = np.arange(len(scores))
+        scores -= scores.max(axis=2, keepdims=True)
+        own = scores[rows, :, targets]
+        np.exp(scores, out=scores)
+        sums = scores.sum(axis=2)
+        losses: np.ndarray = ((np.log(sums) - own) * used).sum(axis=0, dtype=np.float64)
+        scores *= (used / sums)[:, :, None]
+        scores[rows, :, targets] -= used
+        return losses
+
+    def curvature(self, scores: np.ndarray, used: np.ndarray) -> np.ndarray:
+        chances = softmax(scores.reshape(-1, scores.shape[2])).reshape(scores.shape)
+        return _curvature(chances, used)
 
     def answers(self, scores: np.ndarray) -> np.ndarray:
         return softmax(scores)
@@ -49,11 +59,22 @@ class Sigmoid:
 
     NAME = "sigmoid"
 
-    def loss(self, scores: np.ndarray, targets: np.ndarray, used: np.ndarray) -> tuple[float, np.ndarray]:
+    def loss(self, scores: np.ndarray, targets: np.ndarray, used: np.ndarray) -> np.ndarray:
         targets = targets[:, None, :]
         costs = np.logaddexp(0, scores) - scores * targets
-        value = float((costs.sum(axis=2) * used).sum())
-        return value, (sigmoid(scores) - targets) * used[:, :, None]
+        losses: np.ndarray = (costs.sum(axis=2) * used).sum(axis=0, dtype=np.float64)
+        scores[...] = (sigmoid(scores) - targets) * used[:, :, None]
+        return losses
+
+    def curvature(self, scores: np.ndarray, used: np.ndarray) -> np.ndarray:
+        return _curvature(sigmoid(scores), used)
 
     def answers(self, scores: np.ndarray) -> np.ndarray:
         return sigmoid(scores)
+
+
+def _curvature(chances: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Mean of p (1 − p) for each fit and output, float32 of shape (fits, outputs)."""
+    chances = chances * (1 - chances)
+    result: np.ndarray = np.einsum("rfc,rf->fc", chances, used)
+    return result

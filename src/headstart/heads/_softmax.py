@@ -9,9 +9,12 @@ import numpy as np
 
 from headstart.few import merged, scorable
 from headstart.heads import Head, HeadData, Layer, Validated, log_loss
+from headstart.splits import spread_out
 
 CHOOSE_FROM = 4_000
 """Training pictures that a penalty is chosen on, at most: enough to place it within noise."""
+
+_FOUND = ("accuracy", "loss", "chosen_on")  # of a search's settings, what is no setting
 
 
 def one_layer(classes: int, activation: str = "softmax") -> list[dict[str, Any]]:
@@ -41,12 +44,23 @@ def untrained(
     return (Layer(kernel, np.zeros(classes, np.float32), activation),)
 
 
-def sample(data: HeadData) -> np.ndarray:
-    """All rows, or a seeded sample of them that is large enough to choose a penalty on."""
-    count = len(data.labels)
-    if count <= CHOOSE_FROM:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(data.seed).choice(count, CHOOSE_FROM, replace=False))
+def sample(data: HeadData, *, a_class: int = 0) -> np.ndarray:
+    """Draw rows to choose a penalty on, ascending: all, or `CHOOSE_FROM`, each class in its share and at least once.
+
+    Args:
+        data: what the head is fitted on.
+        a_class: rows of a mean class below which more than `CHOOSE_FROM` are drawn.
+    """
+    most = max(CHOOSE_FROM, a_class * data.classes)
+    if len(data.labels) <= most:
+        return np.arange(len(data.labels))
+    order = spread_out(data.labels, data.seed)
+    _, firsts = np.unique(data.labels[order], return_index=True)
+    chosen = np.zeros(len(order), bool)
+    chosen[firsts] = True
+    rest = np.flatnonzero(~chosen)
+    chosen[rest[: max(most - len(firsts), 0)]] = True
+    return np.sort(order[chosen])
 
 
 def head_of(data: HeadData, validated: Validated, layers: tuple[Layer, ...], *, solver: str) -> Head:
@@ -58,7 +72,9 @@ def head_of(data: HeadData, validated: Validated, layers: tuple[Layer, ...], *, 
     labels = data.labels[rows]
     known = scorable(labels, merged(data.folds[rows]))
     right = answers.argmax(axis=1) == labels
-    settings = {name: value for name, value in validated.settings.items() if name not in ("loss", "chosen_on")}
+    settings = {
+        name: value for name, value in validated.settings.items() if name not in ("accuracy", "loss", "chosen_on")
+    }
     return Head(
         validated.head, layers, float(right[known].mean()) if known.any() else float("nan"),
         log_loss(answers[known], labels[known]), answers if len(rows) == len(data.labels) else None, None,

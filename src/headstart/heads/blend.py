@@ -6,6 +6,7 @@ mean of two linear maps is a linear map, so the blend costs nothing at predictio
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,12 +58,12 @@ def validate(data: HeadData, options: Mapping[str, Any]) -> Validated:
 
 
 def of(*members: Validated) -> Validated:
-    """Blend heads that were cross-validated on the same rows: the mean of their logits, out of fold."""
-    logits = [np.log(np.maximum(member.out_of_fold, 1e-30)) for member in members]
+    """Blend heads that were cross-validated: the mean of their logits, on the rows that all of them answered."""
+    rows = functools.reduce(np.intersect1d, (member.rows for member in members))
+    logits = [np.log(np.maximum(m.out_of_fold[np.searchsorted(m.rows, rows)], 1e-30)) for m in members]
     blended = softmax(np.mean(logits, axis=0)).astype(np.float32)
-    return Validated(
-        NAME, {member.head: dict(member.settings) for member in members}, members[0].rows, blended, members=members
-    )
+    settings = {member.head: dict(member.settings) for member in members}
+    return Validated(NAME, settings, rows, blended, members=members)
 
 
 def finish(data: HeadData, validated: Validated) -> tuple[Layer, ...]:

@@ -35,6 +35,7 @@ OUTPUTS = ("softmax",)
 
 STRENGTHS = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 """Penalties that are tried, as shares of the mean eigenvalue, from strong to weak."""
+_A_CLASS = 10  # rows of a class that a strength is chosen on, where there are many classes
 _ENTRIES = 400_000  # scores that a sharpness is fitted on, at most: one number needs no more
 _SHARPEST, _BLUNTEST = 300.0, 0.1
 
@@ -75,14 +76,14 @@ def fit(
 
 def work(data: HeadData) -> float:
     """Estimate the floating-point operations of `validate` and `finish` together."""
-    count, width = len(sample(data)), data.features.shape[1]
+    count, width = len(sample(data, a_class=_A_CLASS)), data.features.shape[1]
     side = min(count, width)
     return float(2.0 * count * width * side + len(STRENGTHS) * side**2 * (5 * side + 12 * data.classes))
 
 
 def validate(data: HeadData, options: Mapping[str, Any]) -> Validated:
     """Cross-validate strengths and scalings on the rows of `sample`."""
-    rows = sample(data)
+    rows = sample(data, a_class=_A_CLASS)
     strengths, scalings = _options(options)
     features = data.features if len(rows) == len(data.features) else data.features[rows]
     return min(
