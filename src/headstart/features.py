@@ -158,6 +158,8 @@ class Features:
                 found.add(digest)
                 yield digest, values[columns]
             left = [digest for digest in left if digest not in found]
+        if left and (parts := self._store.spaces_with_some(_context(self.trunk, view), names)):
+            yield from self._store.read_parts(parts, left, names)
 
 
 def extract(
@@ -236,7 +238,7 @@ class _Run:
         self.bad: dict[int, str] = {}
 
     def missing(self, trunk: Trunk, looks: Sequence[Look]) -> list[Look]:
-        """The looks whose features are in no stored space."""
+        """The looks whose features are in no stored space, nor in several that can be put together."""
         names = [(output.fingerprint, output.dimensions) for output in trunk.outputs]
         by_view: dict[View | None, dict[bytes, int]] = {}
         for row, view in looks:
@@ -245,6 +247,9 @@ class _Run:
         for view, left in by_view.items():
             for space in self.store.spaces_with(_context(trunk, view), names) if self.store is not None else ():
                 for digest in self.store.have(space, list(left)) if self.store is not None else ():
+                    del left[digest]
+            if left and self.store is not None and (parts := self.store.spaces_with_some(_context(trunk, view), names)):
+                for digest in self.store.have_parts(parts, list(left), names):
                     del left[digest]
         return [look for look in looks if by_view.get(look[1], {}).get(_digest(self.dataset, look[0])) == look[0]]
 

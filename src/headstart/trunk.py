@@ -70,6 +70,11 @@ class Trunk:
         return tuple(row.get("parameters") for row in self.facts["outputs"])
 
     @property
+    def members(self) -> tuple[int, ...]:
+        """Which of the networks that stand side by side each output comes from; 0 where there is but one."""
+        return tuple(int(row.get("member", 0)) for row in self.facts["outputs"])
+
+    @property
     def numerics(self) -> str:
         """What besides the function itself decides the last digits: engine, its version, precision."""
         return f"{self.engine} {self.engine_version} {self.precision}"
@@ -99,7 +104,7 @@ class TrunkSpec:
     """What to compile: a source, its weights, the size of pictures and the cuts.
 
     Attributes:
-        source: a source's name, or the path of a `.keras` file.
+        source: a source's name, or the path of a `.keras` file; several with `+` between them.
         image_size: (height, width) in pixels.
         weights: `imagenet`, `random` or the path of a weight file.
         seed: draws random weights.
@@ -139,6 +144,7 @@ def spec(
             f"{source} takes pictures of at least {found.min_image_size} pixels a side; --image-size asks for"
             f" {size[0]} × {size[1]}"
         )
+    sources.at(found, size)
     if pooling is not None and pooling not in POOLINGS:
         raise SourceError(f"unknown pooling {pooling!r}; expected {', '.join(POOLINGS)}.{near(pooling, POOLINGS)}")
     poolings = ("avg", "max") if pooling in (None, "avg+max") else (pooling,)
@@ -173,7 +179,7 @@ def prepare(
     engine = engines.choose()
     found = sources.scaled(sources.find(wanted.source), wanted.preprocessing)
     key = json_digest({
-        "source": found.name, "weights": sources.weights_key(
+        "source": sources.at(found, wanted.image_size).name, "weights": sources.weights_key(
             found, wanted.weights, wanted.seed, image_size=wanted.image_size
         ),
         "image_size": wanted.image_size, "cuts": wanted.cuts, "poolings": wanted.poolings,
