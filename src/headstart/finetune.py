@@ -146,7 +146,7 @@ def check(source: str, how: str) -> None:
 def outlook(frozen: Frozen) -> Worth:
     """Whether tuning can pay, from what the frozen classifier's own figures say: costs nothing."""
     if len(sources.members(sources.find(frozen.spec.source))) > 1:
-        return Worth(False, "networks side by side stay frozen")
+        return Worth(False, "several side by side are not tuned, one alone can be")
     if importlib.util.find_spec("tensorflow") is None:
         extra = "pip install 'headstart[cpu]'"
         return Worth(False, f"tuning trains on TensorFlow, which is not installed: {extra}")

@@ -38,6 +38,7 @@ __all__ = [
     "find",
     "is_here",
     "member_of",
+    "member_sizes",
     "members",
     "scaled",
     "weights_file",
@@ -143,6 +144,21 @@ def members(source: Source) -> tuple[Source, ...]:
     """
     names = source.variant.get("members")
     return tuple(find(str(name)) for name in names) if isinstance(names, list) else (source,)
+
+
+def member_sizes(source: Source, image_size: tuple[int, int] | None = None) -> list[tuple[int, int]]:
+    """The (height, width) that each of the `members` runs at, for pictures of that size.
+
+    Raises:
+        SourceError: they cannot run on such pictures.
+
+    >>> member_sizes(find("vgg16+mobilenetv2@288")), member_sizes(find("vgg16+mobilenetv2"), (96, 96))
+    ([(224, 224), (288, 288)], [(96, 96), (96, 96)])
+    """
+    found = members(source)
+    if len(found) == 1:
+        return [at(source, image_size).image_size]
+    return _side_by_side.member_sizes(found, image_size)
 
 
 def member_of(source: Source, layer: str) -> int:

@@ -65,7 +65,8 @@ def block_ends(model: keras.Model, pattern: Pattern = None, limit: int = 16) -> 
         pattern: regular expression for the start of a layer's name; gates for which its first group (or all of
             it) is the same are one block. Without one, merges (with the activation or normalisation that
             follows) and the last layer of each resolution are taken. A tuple has one for each output.
-        limit: how many at most, of each network. Beyond it the last of each resolution stays, the rest is thinned evenly.
+        limit: how many at most, of each network. Beyond it the last of each resolution stays, the rest is thinned
+            evenly.
 
     Returns:
         Names of layers with 4-D outputs, network by network; the last one of each is its deepest cut.

@@ -64,7 +64,7 @@ def open_source(name: str, find: Callable[[str], Source]) -> Source | None:
         licence=" AND ".join(dict.fromkeys(member.licence for member in members)),
         preprocessing=IDENTITY,
         block_pattern=tuple(
-            member.block_pattern and f"{re.escape(prefix)}(?:{member.block_pattern})"
+            f"{re.escape(prefix)}(?:{member.block_pattern})" if isinstance(member.block_pattern, str) else None
             for member, prefix in zip(members, prefixes(members), strict=True)
         ),
         variant={"members": [member.name for member in members]},
@@ -78,7 +78,8 @@ def is_resized(source: Source) -> bool:
 
 def plain(source: Source) -> Source:
     """The source under its name without a size."""
-    return dataclasses.replace(source, name=str(source.variant.get("plain_name", source.name)))
+    variant = {name: value for name, value in source.variant.items() if name != "plain_name"}
+    return dataclasses.replace(source, name=str(source.variant.get("plain_name", source.name)), variant=variant)
 
 
 def check_size(source: Source, image_size: Size) -> None:
@@ -109,10 +110,10 @@ def member_sizes(members: Sequence[Source], image_size: Size | None) -> list[Siz
         return own
     name = "+".join(member.name for member in members)
     if image_size[0] > largest[0] or image_size[1] > largest[1]:
-        side = _as_text(image_size, "x")
+        larger = f"{plain(members[0]).name}@{_as_name(image_size)}"
         raise SourceError(
             f"an image size of {_as_text(image_size)} pixels is larger than any network of {name} runs at"
-            f" ({_as_text(largest)}).\nName the size for each that is to have it: {members[0].name.split('@')[0]}@{side}"
+            f" ({_as_text(largest)}).\nName the size for each that is to have it: {larger}"
         )
     for member in members:
         if is_resized(member) and any(a > b for a, b in zip(member.image_size, image_size, strict=True)):
@@ -217,7 +218,7 @@ def _resized(source: Source, size: Size) -> Source:
             f" {_as_text(size)}."
         )
     return dataclasses.replace(
-        source, name=f"{source.name}@{size[0] if size[0] == size[1] else _as_text(size, 'x')}", image_size=size,
+        source, name=f"{source.name}@{_as_name(size)}", image_size=size,
         variant={**source.variant, "plain_name": source.name},
     )  # fmt: skip
 
@@ -236,5 +237,9 @@ def _largest(sizes: Sequence[Size]) -> Size:
     return max(height for height, _ in sizes), max(width for _, width in sizes)
 
 
-def _as_text(size: Sequence[int], times: str = "×") -> str:
-    return f"{size[0]}{times}{size[1]}"
+def _as_text(size: Sequence[int]) -> str:
+    return f"{size[0]}×{size[1]}"
+
+
+def _as_name(size: Sequence[int]) -> str:
+    return f"{size[0]}" if size[0] == size[1] else f"{size[0]}x{size[1]}"
