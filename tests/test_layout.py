@@ -104,6 +104,7 @@ KNOWN: dict[str, Maker] = {
     "Rescaling by channel": lambda x: L.Rescaling([0.5, 2.0, 3.0], [1.0, -2.0, 0.25])(x),
     "Rescaling, one offset": lambda x: L.Rescaling([0.5, 2.0, 3.0], 7.0)(x),
     "ReLU": lambda x: L.ReLU(6.0)(x),
+    "Resizing": lambda x: L.Resizing(5, 7)(x),
     "SeparableConv2D": lambda x: L.SeparableConv2D(5, 3)(x),
     "SpatialDropout2D": lambda x: L.SpatialDropout2D(0.5)(x),
     "Subtract": lambda x: L.Subtract()([x, L.ReLU()(x)]),
@@ -144,6 +145,26 @@ UNKNOWN: dict[str, Maker] = {
 def test_what_is_not_known_is_refused(name: str) -> None:
     with pytest.raises(CannotConvertError):
         to_channels_first(tiny(UNKNOWN[name]))
+
+
+def test_of_networks_side_by_side_one_may_stay_as_it_is() -> None:
+    image = keras.Input((8, 10, 3))
+    pool, kept = L.GlobalAveragePooling2D, L.LayerNormalization()(L.Conv2D(4, 3)(image))
+    converted = L.Conv2D(5, 3)(image)
+    heads = [pool()(converted), pool()(kept), L.Flatten()(L.ReLU()(converted)), pool()(L.ReLU()(kept))]
+    model = randomised(keras.Model(image, heads))
+    pixels = np.random.default_rng(1).normal(0, 2, (2, 8, 10, 3)).astype(np.float32)
+    first = to_channels_first(model)
+    assert first.input_shape == (None, 3, 8, 10)
+    found = first(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+    for ours, wanted in zip(found, model(pixels), strict=True):
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(ours), keras.ops.convert_to_numpy(wanted), rtol=1e-4, atol=1e-4
+        )
+    with pytest.raises(CannotConvertError, match="LayerNormalization"):  # they are one network: both are kept
+        to_channels_first(keras.Model(image, heads[1::2]))
+    with pytest.raises(CannotConvertError):  # places in another order would go unnoticed
+        to_channels_first(keras.Model(image, [heads[0], kept]))
 
 
 def test_a_model_that_is_channels_first_already_is_refused() -> None:

@@ -15,7 +15,7 @@ import pytest
 import headstart as hs
 from headstart import contestants, costs, engines, few, ranker
 from headstart.choose import choose_cut
-from headstart.contenders import contenders
+from headstart.contenders import contenders, larger_size
 from headstart.dataset import Dataset
 from headstart.errors import InputError, RecipeError, SourceError
 from headstart.features import extract
@@ -178,6 +178,43 @@ def test_the_smallest_comes_first_and_forms_are_read() -> None:
     assert [each.spec.image_size for each in found] == [(96, 128), (160, 160), (160, 160)]
     assert [each.spec.weights for each in found] == ["imagenet", "random", "imagenet"]
     assert [each.spec.source for each in found] == ["mobilenet_0.25", "mobilenetv2", "vgg16"]
+
+
+def test_networks_side_by_side_are_ranked_as_one_source() -> None:
+    found = contenders("mobilenet_0.25@96+mobilenet_0.5@128, mobilenetv2", image_size=(160, 160))
+    assert [each.spec.source for each in found] == ["mobilenet_0.25@96+mobilenet_0.5@128", "mobilenetv2"]
+    assert [each.spec.image_size for each in found] == [(128, 128), (160, 160)]
+
+
+@pytest.mark.parametrize(
+    ("own", "width", "height", "wanted"),
+    [
+        ((224, 224), 320, 320, (320, 320)),
+        ((224, 224), 320, 319, None),
+        ((224, 224), 319, 400, None),
+        ((160, 160), 224, 224, (224, 224)),  # 1.4 times is a multiple of 32
+        ((240, 240), 1000, 1000, (352, 352)),
+        ((299, 299), 1000, 1000, (448, 448)),
+        ((100, 200), 288, 160, (160, 288)),
+        ((1600, 1600), 9000, 9000, None),  # more than can be asked for
+    ],
+)
+def test_a_larger_size_is_worth_trying_where_the_pictures_have_it(
+    own: tuple[int, int], width: int, height: int, wanted: tuple[int, int] | None
+) -> None:
+    assert larger_size(own, [width], [height]) == wanted
+    assert larger_size(own, np.full(3, width), np.full(3, height)) == wanted
+
+
+def test_half_of_the_pictures_decide_on_a_larger_size_and_unreadable_ones_do_not_count() -> None:
+    large, small, unreadable = 400, 300, 0
+    assert larger_size((224, 224), [large, small], [large, small]) == (320, 320)
+    assert larger_size((224, 224), [large, small, small], [large, small, small]) is None
+    sides = [large, small, unreadable, unreadable]
+    assert larger_size((224, 224), sides, sides) == (320, 320)
+    assert larger_size((224, 224), [large, small], [small, large]) is None  # no picture is as large both ways
+    assert larger_size((224, 224), [], []) is None
+    assert larger_size((224, 224), [unreadable], [unreadable]) is None
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,50 @@ def test_a_changed_key_has_no_answer(
         assert found == ([] if change != "picture" else [space])
 
 
+def test_rows_of_several_spaces_are_put_together(path: Path) -> None:
+    one = Space("context", (("a", 2), ("b", 3)))
+    other = Space("context", (("c", 1), ("b", 3), ("d", 2)))
+    wanted = [("d", 2), ("a", 2), ("c", 1), ("a", 2)]  # one of them twice
+
+    def of(number: int, space: Space) -> np.ndarray:
+        return np.concatenate(
+            [np.full(width, 200 * (number % 7) + ord(name), np.float16) for name, width in space.outputs]
+        )
+
+    pictures = [picture(number) for number in range(1_200)]  # more than are asked for at once
+    with Store(path) as store:
+        store.write(one, [(pictures[number], of(number, one)) for number in range(0, 1_200)])
+        store.write(other, [(pictures[number], of(number, other)) for number in range(0, 1_200, 2)])
+        store.write(Space("another", other.outputs), [(pictures[1], of(1, other))])
+        spaces = store.spaces_with_some("context", wanted)
+        assert {space.outputs for space in spaces} == {one.outputs, other.outputs}
+        assert store.have_parts(spaces, pictures, wanted) == set(pictures[::2])
+        found = dict(store.read_parts(spaces, pictures, wanted))
+        assert set(found) == set(pictures[::2])
+        for number in (0, 2, 598, 1_198):
+            meant_here = np.array([200 * (number % 7) + ord(name) for name in "ddaacaa"], np.float16)
+            assert np.array_equal(found[pictures[number]], meant_here)
+    spoilt = sqlite3.connect(path)
+    with spoilt:
+        spoilt.execute(
+            "UPDATE features SET numbers = zeroblob(12) WHERE picture = ? AND length(numbers) = 12", (pictures[2],)
+        )
+    spoilt.close()
+    with Store(path) as store:
+        assert pictures[2] not in dict(store.read_parts(spaces, pictures[:4], wanted))
+        assert store.have_parts(spaces, pictures[:4], wanted) == {pictures[0]}
+
+
+def test_spaces_that_hold_all_or_nothing_of_what_is_wanted_are_no_parts(path: Path) -> None:
+    with Store(path) as store:
+        for outputs in ((("a", 2), ("b", 3)), (("c", 1),), (("b", 3), ("c", 1))):
+            space = Space("context", outputs)
+            store.write(space, [(picture(1), np.ones(space.width, np.float16))])
+        assert [space.outputs for space in store.spaces_with_some("context", [("a", 2), ("b", 3)])] == [
+            (("b", 3), ("c", 1))
+        ]
+
+
 def test_spaces_that_hold_what_is_wanted_come_smallest_first(path: Path) -> None:
     small = Space("context", (("second", 1024),))
     apart = Space("context", (("first", 512), ("third", 32)))

@@ -72,7 +72,8 @@ def compile_source(
     import keras
 
     model = source_model(spec)
-    pattern = sources.find(spec["name"]).block_pattern
+    source = sources.find(spec["name"])
+    pattern = source.block_pattern
     names = list(cuts) if cuts else list(_blocks.block_ends(model, pattern))
     outputs, tensors = [], []
     for name in names:
@@ -84,7 +85,8 @@ def compile_source(
             _check_width(name, pooling, tensor, feature)
             tensors.append(feature)
             outputs.append({"layer": name, "pooling": pooling, "shape": list(tensor.shape[1:]),
-                            "dimensions": int(feature.shape[1]), "parameters": parameters})  # fmt: skip
+                            "dimensions": int(feature.shape[1]), "parameters": parameters,
+                            "member": sources.member_of(source, name)})  # fmt: skip
     trunk = keras.Model(model.inputs, tensors)
     for output, fingerprint in zip(outputs, fingerprints(trunk), strict=True):
         output["fingerprint"] = fingerprint

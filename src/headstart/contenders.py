@@ -6,12 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from headstart import sources, trunk
 from headstart.errors import RecipeError, SourceError, near
 from headstart.recipe import Recipe
 from headstart.trunk import TrunkSpec
 
-FORM = "NAME, NAME=FILE for weights of your own, or NAME@SIZE for another picture size"
+FORM = "NAME, NAME=FILE for weights of your own, NAME@SIZE for another picture size, or NAME+NAME for both side by side"
+
+LARGER = 1.4
+"""Times the own size of a source, at the least, that a larger size is: about twice the pixels, so twice the time."""
+_STEP, _MOST = 32, 2048  # networks halve a picture five times; no side is larger
 
 
 @dataclass(frozen=True)
@@ -69,14 +75,16 @@ def contenders(
 
 def _contender(text: str, image_size: tuple[int, int] | None, *, pooling: str | None, seed: int) -> Contender:
     name, equals, file = text.partition("=")
-    name, at, size = name.strip().rpartition("@") if "@" in name else (name.strip(), "", "")
+    name = name.strip()
+    one = "@" in name and "+" not in name
+    name, at, size = name.rpartition("@") if one else (name, "", "")
     source = sources.find(name)
     weights = file.strip() if equals else "imagenet"
     if weights not in ("imagenet", "random") and not Path(weights).expanduser().is_file():
         raise SourceError(f"{text}: there is no file of weights at {weights!r}.{near(weights, ['imagenet', 'random'])}")
     if weights not in ("imagenet", "random"):
         weights = str(Path(weights).expanduser())
-    side = _size(text, size) if at else image_size
+    side = _size(text, size) if at else None if "@" in name else image_size
     wanted = trunk.spec(source.name, image_size=side, weights=weights, seed=seed, pooling=pooling)
     return Contender(text, replace(wanted, source=source.name), source.size_mb)
 
@@ -91,3 +99,34 @@ def _size(text: str, size: str) -> tuple[int, int]:
     except RecipeError as error:
         raise SourceError(f"{text}: {error}") from error
     return height, width
+
+
+def larger_size(
+    own: tuple[int, int], widths: Sequence[int] | np.ndarray, heights: Sequence[int] | np.ndarray
+) -> tuple[int, int] | None:
+    """The next larger size that a source is worth trying at, where the pictures have the pixels for it.
+
+    A network sees more detail in a larger picture, down to where there is none: at least half of the pictures must be
+    as large as that size in both directions.
+
+    Args:
+        own: (height, width) in pixels that the source runs at.
+        widths, heights: of the pictures as they are stored; 0 for one that cannot be read, which is not counted.
+
+    Returns:
+        (height, width), multiples of 32 at `LARGER` times the own size or just above; None where the pictures are
+        smaller, where there are none, or where no network takes so large ones.
+
+    Example:
+        >>> larger_size((224, 224), [640, 800, 320], [480, 600, 240])
+        (320, 320)
+        >>> larger_size((224, 224), [640, 300, 320], [480, 200, 240]) is None
+        True
+    """
+    height, width = (int(-(-round(LARGER * side, 6) // _STEP) * _STEP) for side in own)
+    wide, high = np.asarray(widths), np.asarray(heights)
+    there = (wide > 0) & (high > 0)
+    if not there.any() or max(height, width) > _MOST:
+        return None
+    enough = (wide[there] >= width) & (high[there] >= height)
+    return (height, width) if 2 * np.count_nonzero(enough) >= len(enough) else None

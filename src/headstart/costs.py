@@ -37,11 +37,11 @@ def of(trunk: Trunk) -> Callable[[tuple[Output, ...]], float]:
 def at(values: Sequence[float], trunk: Trunk, outputs: Sequence[Output]) -> float:
     """The cost of several outputs together, to two digits: a clock is no more exact.
 
-    It is that of the dearest layer, since the network runs through the others on the way, however they are pooled.
+    It is that of the dearest layer, since the network runs through the others on the way, however they are pooled; of
+    networks side by side it is the sum.
     """
     layers = {output.layer for output in outputs}
-    dearest = max(value for output, value in zip(trunk.outputs, values, strict=True) if output.layer in layers)
-    return float(f"{dearest:.2g}")
+    return float(f"{_summed(values, trunk, [output.layer in layers for output in trunk.outputs]):.2g}")
 
 
 def megabytes(trunk: Trunk, outputs: Sequence[Output], head: int, *, whole: float) -> float:
@@ -52,6 +52,16 @@ def megabytes(trunk: Trunk, outputs: Sequence[Output], head: int, *, whole: floa
         head: how many numbers the head has.
         whole: the size of the whole source, where nothing is known of its parts.
     """
-    counts = [count for output, count in zip(trunk.outputs, trunk.parameters, strict=True) if output in outputs]
-    known = [count for count in counts if count is not None]
-    return round((max(known) * 4 / 1e6 if len(known) == len(counts) else whole) + head * 4 / 1e6, 2)
+    asked = [output in outputs for output in trunk.outputs]
+    counts = [count for count in trunk.parameters if count is not None]
+    trunks = _summed(counts, trunk, asked) * 4 / 1e6 if len(counts) == len(asked) else whole
+    return round(trunks + head * 4 / 1e6, 2)
+
+
+def _summed(values: Sequence[float], trunk: Trunk, asked: Sequence[bool]) -> float:
+    """The largest value among the outputs asked for, of each network; summed over networks that stand side by side."""
+    largest: dict[int, float] = {}
+    for value, member, wanted in zip(values, trunk.members, asked, strict=True):
+        if wanted:
+            largest[member] = max(value, largest.get(member, value))
+    return sum(largest.values())

@@ -139,7 +139,7 @@ class Features:
     def _rows(
         self, digests: list[bytes], wanted: tuple[Output, ...], view: View | None
     ) -> Iterator[tuple[bytes, np.ndarray]]:
-        names = [(output.fingerprint, output.dimensions) for output in wanted]
+        names = _names(wanted)
         left = list(digests)
         if self._overlay:
             columns = _columns(_space(self.trunk, view), names)
@@ -158,6 +158,8 @@ class Features:
                 found.add(digest)
                 yield digest, values[columns]
             left = [digest for digest in left if digest not in found]
+        if left and (parts := self._store.spaces_with_some(_context(self.trunk, view), names)):
+            yield from self._store.read_parts(parts, left, names)
 
 
 def extract(
@@ -236,8 +238,8 @@ class _Run:
         self.bad: dict[int, str] = {}
 
     def missing(self, trunk: Trunk, looks: Sequence[Look]) -> list[Look]:
-        """The looks whose features are in no stored space."""
-        names = [(output.fingerprint, output.dimensions) for output in trunk.outputs]
+        """The looks whose features are in no stored space, nor in several that can be put together."""
+        names = _names(trunk.outputs)
         by_view: dict[View | None, dict[bytes, int]] = {}
         for row, view in looks:
             if (digest := _digest(self.dataset, row)) and (digest, view) not in self.overlay:
@@ -245,6 +247,9 @@ class _Run:
         for view, left in by_view.items():
             for space in self.store.spaces_with(_context(trunk, view), names) if self.store is not None else ():
                 for digest in self.store.have(space, list(left)) if self.store is not None else ():
+                    del left[digest]
+            if left and self.store is not None and (parts := self.store.spaces_with_some(_context(trunk, view), names)):
+                for digest in self.store.have_parts(parts, list(left), names):
                     del left[digest]
         return [look for look in looks if by_view.get(look[1], {}).get(_digest(self.dataset, look[0])) == look[0]]
 
@@ -258,10 +263,10 @@ class _Run:
         if not missing:
             return []
         with _threads() as pool, ThreadPoolExecutor(1, thread_name_prefix="engine") as loader:
-            loading = loader.submit(self._engine, pending)
+            loading = loader.submit(self._engine, pending, missing)
             ahead = self._decode_ahead(pool, loading, missing, size=pending.image_size)
-            engine, trunk = loading.result(), pending.result()
-            missing = missing if known else self.missing(trunk, looks)
+            engine, trunk = loading.result()
+            missing = missing if known else self.missing(pending.result(), looks)
             wanted = set(missing)
             decoded = deque(batch for some, batch in ahead if wanted.intersection(some))
             begun = {look for some, _ in ahead for look in some}
@@ -308,12 +313,22 @@ class _Run:
             return _pixels(self.dataset, row, size)
         return self.kept.pixels(_digest(self.dataset, row), lambda: _pixels(self.dataset, row, size))
 
-    def _engine(self, pending: PendingTrunk) -> Engine:
+    def _engine(self, pending: PendingTrunk, looks: Sequence[Look]) -> tuple[Engine, Trunk]:
+        """The engine, and the trunk that it runs."""
         if self.kept is None:
-            return pending.result().load()
+            trunk = self._lacking(pending.result(), looks)
+            return trunk.load(), trunk
         if self.kept.engine is None:
             self.kept.engine = pending.result().load()
-        return self.kept.engine
+        return self.kept.engine, pending.result()
+
+    def _lacking(self, trunk: Trunk, looks: Sequence[Look]) -> Trunk:
+        """Of networks side by side those whose features the store lacks of any of the looks."""
+        networks = sorted(set(trunk.members))
+        if len(networks) < 2 or self.store is None or self.store.trouble:
+            return trunk
+        lacking = [number for number in networks if self.missing(trunk.only([number]), looks)]
+        return trunk.only(lacking) if 0 < len(lacking) < len(networks) else trunk
 
     def _drain(
         self, pool: ThreadPoolExecutor, engine: Engine, trunk: Trunk, *, decoded: deque[Future[_Batch]],
@@ -376,7 +391,8 @@ class _Run:
         return rounded
 
     def _keep(self, trunk: Trunk, view: View | None, rows: list[tuple[bytes, np.ndarray]]) -> None:
-        if self.store is None or not self.store.write(_space(trunk, view), rows):
+        kept = self.store is not None and self.store.write(_space(trunk, view), rows)
+        if not kept and "only" not in trunk.facts:  # a part of a row is computed again, with the rest, when it is read
             self.overlay.update({(digest, view): values for digest, values in rows})
 
 
@@ -443,11 +459,15 @@ def _context(trunk: Trunk, view: View | None) -> str:
 
 
 def _space(trunk: Trunk, view: View | None) -> Space:
-    outputs = tuple((output.fingerprint, output.dimensions) for output in trunk.outputs)
+    outputs = _names(trunk.outputs)
     height, width = trunk.image_size
     label = f"{trunk.source}, {height} × {width}, {len(outputs)} outputs, {trunk.numerics}"
     label += f", view {view.number}" if view is not None else ""
     return Space(_context(trunk, view), outputs, label)
+
+
+def _names(outputs: Sequence[Output]) -> tuple[tuple[str, int], ...]:
+    return tuple((output.fingerprint, output.dimensions) for output in outputs)
 
 
 def _columns(space: Space, wanted: Sequence[tuple[str, int]]) -> np.ndarray | slice:

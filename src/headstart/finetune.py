@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from headstart import comparison, heads, tasks, trials, trunk, tuning_files, tuning_rules
-from headstart.errors import EngineError, MissingExtraError, NoRoomError
+from headstart import comparison, heads, sources, tasks, trials, trunk, tuning_files, tuning_rules
+from headstart.errors import EngineError, MissingExtraError, NoRoomError, RecipeError
 from headstart.evaluate import Evaluation, score
 from headstart.features import Features, extract
 from headstart.few import few, merged
@@ -138,8 +138,23 @@ class Frozen:
         return self.rows[~apart], self.rows[apart]
 
 
+def check(source: str, how: str) -> None:
+    """Refuse a tuning that was asked for and cannot be, before any work.
+
+    Raises:
+        RecipeError: the source is several networks side by side.
+    """
+    if how not in (AUTO, OFF) and len(sources.members(sources.find(source))) > 1:
+        raise RecipeError(
+            f"fine_tune {how!r} was asked for, and {source} is several networks side by side, which stay frozen.\n"
+            "Use fine_tune auto or off, or one of the networks alone."
+        )
+
+
 def outlook(frozen: Frozen) -> Worth:
     """Whether tuning can pay, from what the frozen classifier's own figures say: costs nothing."""
+    if len(sources.members(sources.find(frozen.spec.source))) > 1:
+        return Worth(False, "several side by side are not tuned, one alone can be")
     if importlib.util.find_spec("tensorflow") is None:
         extra = "pip install 'headstart[cpu]'"
         return Worth(False, f"tuning trains on TensorFlow, which is not installed: {extra}")
@@ -166,11 +181,12 @@ def tune(
         The evidence, and the tuned network where it is kept.
 
     Raises:
-        RecipeError: there is no such layer, or an option is unknown.
+        RecipeError: there is no such layer, an option is unknown, or the source is several networks.
         MissingExtraError: TensorFlow is not installed, and tuning was asked for.
     """
     start = time.perf_counter()
     how = recipe.fine_tune
+    check(frozen.spec.source, how)
     if how == OFF:
         return Tuning(how, False, "nothing else was asked for"), None
     if how == AUTO:

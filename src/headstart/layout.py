@@ -18,7 +18,7 @@ _SAME_IN_BOTH = frozenset(
 )
 _HAVE_DATA_FORMAT = frozenset(
     "Conv2D DepthwiseConv2D SeparableConv2D AveragePooling2D MaxPooling2D GlobalAveragePooling2D GlobalMaxPooling2D "
-    "ZeroPadding2D Cropping2D Flatten UpSampling2D".split()
+    "ZeroPadding2D Cropping2D Flatten Resizing UpSampling2D".split()
 )
 _HAVE_AXIS = frozenset("BatchNormalization Concatenate Normalization".split())
 _MERGES = frozenset("Add Average Maximum Minimum Multiply Subtract Concatenate".split())
@@ -32,12 +32,72 @@ class CannotConvertError(ValueError):
 def to_channels_first(model: keras.Model) -> keras.Model:
     """The same function on (batch, channels, height, width), as a new model; `model` is not changed.
 
+    Of networks side by side, which share nothing but the input, one that cannot be converted stays as it is behind a
+    transposition.
+
     Args:
         model: a functional, channels-last model of one 4-D input.
 
     Raises:
-        CannotConvertError: it holds a layer whose channels-first form is not known.
+        CannotConvertError: it holds a layer whose channels-first form is not known, and so does each of its networks.
     """
+    try:
+        return _whole(model)
+    except CannotConvertError:
+        parts = _networks(model)
+        if len(parts) == 1:
+            raise
+        return _one_by_one(model, parts)
+
+
+def _networks(model: keras.Model) -> list[list[int]]:
+    """Numbers of the outputs, by the network that they come from: what shares a layer besides the input is one."""
+    inputs = {id(tensor) for tensor in model.inputs}
+    part_of: dict[int, int] = {}
+    joined: list[int] = []  # of each part, the part that it turned out to be one with
+
+    def root(part: int) -> int:
+        while joined[part] != part:
+            part = joined[part]
+        return part
+
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            found = {root(part_of[id(tensor)]) for tensor in node.input_tensors if id(tensor) not in inputs}
+            if not found:
+                joined.append(len(joined))
+                found = {len(joined) - 1}
+            for part in found:
+                joined[part] = min(found)
+            part_of.update((id(tensor), min(found)) for tensor in node.output_tensors)
+    parts: dict[int, list[int]] = {}
+    for number, tensor in enumerate(model.outputs):
+        parts.setdefault(root(part_of[id(tensor)]), []).append(number)
+    return list(parts.values())
+
+
+def _one_by_one(model: keras.Model, parts: list[list[int]]) -> keras.Model:
+    import keras
+
+    _, height, width, channels = model.inputs[0].shape
+    image = keras.Input((channels, height, width))
+    outputs: list[Any] = [None] * len(model.outputs)
+    refused = []
+    for numbers in parts:
+        part = keras.Model(model.inputs, [model.outputs[number] for number in numbers])
+        try:
+            found = _whole(part)(image)
+        except CannotConvertError as error:
+            refused.append(error)
+            if len(refused) == len(parts) or any(len(tensor.shape) == 4 for tensor in part.outputs):
+                raise
+            found = part(keras.layers.Permute((2, 3, 1))(image))
+        for number, tensor in zip(numbers, found, strict=True):
+            outputs[number] = tensor
+    return keras.Model(image, outputs)
+
+
+def _whole(model: keras.Model) -> keras.Model:
     import keras
 
     config = model.get_config()

@@ -165,16 +165,28 @@ class Store:
 
     def spaces_with(self, context: str, wanted: Sequence[tuple[str, int]]) -> list[Space]:
         """Stored spaces of the context that hold all the wanted outputs, smallest first."""
+        return sorted(
+            (space for space in self._spaces(context) if set(wanted) <= set(space.outputs)),
+            key=lambda space: space.width,
+        )
+
+    def spaces_with_some(self, context: str, wanted: Sequence[tuple[str, int]]) -> list[Space]:
+        """Stored spaces of the context that hold some of the wanted outputs but not all, most of them first."""
+        counted = [(len(set(wanted).intersection(space.outputs)), space) for space in self._spaces(context)]
+        some = [(count, space) for count, space in counted if 0 < count < len(set(wanted))]
+        return [space for _, space in sorted(some, key=lambda pair: (-pair[0], pair[1].width))]
+
+    def _spaces(self, context: str) -> list[Space]:
         found: list[Space] = []
         with self._guarded():
             for outputs, label in self._connection.execute(
                 "SELECT outputs, label FROM spaces WHERE context = ?", (context,)
             ):
                 with suppress(ValueError, TypeError):  # a damaged row is no space
-                    space = Space(context, tuple((str(name), int(width)) for name, width in json.loads(outputs)), label)
-                    if set(wanted) <= set(space.outputs):
-                        found.append(space)
-        return sorted(found, key=lambda space: space.width)
+                    found.append(
+                        Space(context, tuple((str(name), int(width)) for name, width in json.loads(outputs)), label)
+                    )
+        return found
 
     def read(self, space: Space, pictures: Sequence[bytes]) -> Iterator[tuple[bytes, np.ndarray]]:
         """(picture's digest, float16 numbers) of each of the pictures that is stored and whole."""
@@ -220,6 +232,43 @@ class Store:
                 ).fetchall()
                 found.update(row[0] for row in rows if (space.context, space.outputs, row[0]) not in self._unsound)
         return found
+
+    def have_parts(
+        self, spaces: Sequence[Space], pictures: Sequence[bytes], wanted: Sequence[tuple[str, int]]
+    ) -> set[bytes]:
+        """Which of the pictures have rows in these spaces that together hold all the wanted outputs."""
+        lacking = {picture: set(wanted) for picture in pictures}
+        for space in spaces:
+            for picture in self.have(
+                space, [picture for picture, names in lacking.items() if names & set(space.outputs)]
+            ):
+                lacking[picture] -= set(space.outputs)
+        return {picture for picture, names in lacking.items() if not names}
+
+    def read_parts(
+        self, spaces: Sequence[Space], pictures: Sequence[bytes], wanted: Sequence[tuple[str, int]]
+    ) -> Iterator[tuple[bytes, np.ndarray]]:
+        """(picture's digest, float16 numbers of the wanted outputs) of each picture whose rows in these spaces together
+        hold them all and are whole."""
+        places: dict[tuple[str, int], list[slice]] = {}
+        start = 0
+        for name, width in wanted:
+            places.setdefault((name, width), []).append(slice(start, start + width))
+            start += width
+        for first in range(0, len(pictures), _AT_ONCE):
+            some = pictures[first : first + _AT_ONCE]
+            rows = {picture: (np.empty(start, np.float16), set(wanted)) for picture in some}
+            for space in spaces:
+                asked = [picture for picture, (_, lacking) in rows.items() if lacking & set(space.outputs)]
+                for picture, values in self._read_some(space, asked) if asked else ():
+                    joined, lacking = rows[picture]
+                    at = 0
+                    for output in space.outputs:
+                        for place in places[output] if output in lacking else ():
+                            joined[place] = values[at : at + output[1]]
+                        at += output[1]
+                    lacking -= set(space.outputs)
+            yield from ((picture, joined) for picture, (joined, lacking) in rows.items() if not lacking)
 
     def write(self, space: Space, rows: Iterable[tuple[bytes, np.ndarray]]) -> bool:
         """Keep rows, all or none of them; False where they could not be kept (a full disk, a locked store)."""

@@ -60,6 +60,9 @@ class Summary:
         cut: the layer that the source is cut at, the last one of `layers`.
         layers: what the trunk consists of. Iterating and `len` go over these.
         beyond: the layers above the cut, which the trunk does without.
+        cuts: all layers that the source is cut at, `cut` the last of them.
+        members: of several networks side by side, each one's name, its (height, width) in pixels, and how many numbers
+            the trunk takes of it.
 
     Example:
         >>> facts = LayerFacts("image", "InputLayer", (8, 8, 3), 0), LayerFacts("relu", "ReLU", (4, 4, 16), 0)
@@ -73,6 +76,12 @@ class Summary:
     cut: LayerFacts
     layers: tuple[LayerFacts, ...]
     beyond: tuple[LayerFacts, ...] = field(default=())
+    cuts: tuple[LayerFacts, ...] = field(default=())
+    members: tuple[tuple[str, tuple[int, int], int], ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if not self.cuts:
+            object.__setattr__(self, "cuts", (self.cut,))
 
     def __iter__(self) -> Iterator[LayerFacts]:
         return iter(self.layers)
@@ -111,6 +120,10 @@ class Summary:
         """Plain JSON values, as `headstart sources NAME --json` prints them; the layers above the cut too."""
         return {
             "source": self.source, "image_size": list(self.image_size), "cut": self.cut.as_dict(),
+            "cuts": [cut.name for cut in self.cuts],
+            "members": [
+                {"source": name, "image_size": list(size), "parameters": count} for name, size, count in self.members
+            ],
             "parameters": {"total": self.parameters, "trainable": self.trainable_parameters,
                            "non_trainable": self.parameters - self.trainable_parameters},
             "layers": [layer.as_dict() for layer in (*self.layers, *self.beyond)],
@@ -138,20 +151,22 @@ class Summary:
         )
 
     def _title(self) -> str:
-        where = f"cut at {self.cut.name}: {_sides(self.cut.shape, ' × ')}"
+        where = "cut at " + " and ".join(f"{cut.name}: {_sides(cut.shape, ' × ')}" for cut in self.cuts)
         return f"{self.source} at {_sides(self.image_size, ' × ')} pixels, {where}"
 
     def _notes(self) -> list[str]:
         """What stands below the table."""
         frozen = self.parameters - self.trainable_parameters
         notes = [f"{self.parameters:,} parameters: {self.trainable_parameters:,} trainable, {frozen:,} not trainable"]
+        notes += [f"{name} at {_sides(size, ' × ')} pixels: {count:,} parameters" for name, size, count in self.members]
         if self.beyond:
             layers = "layer above it is" if len(self.beyond) == 1 else "layers above it are"
-            notes.append(f"cut at {self.cut.name}: {len(self.beyond):,} {layers} not used")
+            cuts = " and ".join(cut.name for cut in self.cuts)
+            notes.append(f"cut at {cuts}: {len(self.beyond):,} {layers} not used")
         return [*notes, "> the cut   * the end of a block: a good cut too"]
 
     def _mark(self, layer: LayerFacts) -> str:
-        return ">" if layer == self.cut else "*" if layer.block_end else " "
+        return ">" if layer in self.cuts else "*" if layer.block_end else " "
 
 
 def summarise(
@@ -165,19 +180,37 @@ def summarise(
         worker: where Keras runs.
         image_size: (height, width) in pixels; None for the source's own.
         weights: the path of a weight file is read and must fit; `imagenet` and `random` read none.
-        cut: name of a layer; None for the deepest cut there is.
+        cut: name of a layer, or of several with `+` between them; None for the deepest cut there is, of each network
+            where several stand side by side.
 
     Raises:
         SourceError: the source, its cut or its weights are unknown or do not fit.
     """
     wanted = trunk.spec(source, image_size=image_size, weights="random" if weights == "imagenet" else weights)
-    told = worker.submit("describing:describe_source", spec=wanted.for_worker(), cut=cut).result()
+    told = worker.submit(
+        "describing:describe_source", spec=wanted.for_worker(), cuts=list(trunk.cuts_of(cut)) if cut else []
+    ).result()
     rows = [LayerFacts(**{**row, "shape": tuple(row["shape"])}) for row in told["layers"]]
+    cuts = tuple(next(row for row in rows if row.name == name) for name in told["cuts"])
     return Summary(
-        source=sources.find(source).name, image_size=wanted.image_size,
-        cut=next(row for row in rows if row.name == told["cut"]),
-        layers=tuple(row for row in rows if row.used), beyond=tuple(row for row in rows if not row.used),
+        source=sources.find(source).name, image_size=wanted.image_size, cut=cuts[-1],
+        layers=tuple(row for row in rows if row.used), beyond=tuple(row for row in rows if not row.used), cuts=cuts,
+        members=_members(sources.find(source), wanted.image_size, [row for row in rows if row.used]),
     )  # fmt: skip
+
+
+def _members(
+    source: sources.Source, image_size: tuple[int, int], used: list[LayerFacts]
+) -> tuple[tuple[str, tuple[int, int], int], ...]:
+    """Name, picture size and numbers of each network; none where there is but one."""
+    networks, sizes = sources.members(source), sources.member_sizes(source, image_size)
+    if len(networks) == 1:
+        return ()
+    counts = [0] * len(networks)
+    for row in used:
+        counts[sources.member_of(source, row.name)] += row.parameters
+    names = [sources.at(network, None).name for network in networks]
+    return tuple(zip(names, sizes, counts, strict=True))
 
 
 def _sides(shape: tuple[int | None, ...], times: str = "×") -> str:

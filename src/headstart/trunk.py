@@ -9,10 +9,10 @@ import importlib.metadata
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -70,9 +70,20 @@ class Trunk:
         return tuple(row.get("parameters") for row in self.facts["outputs"])
 
     @property
+    def members(self) -> tuple[int, ...]:
+        """Which of the networks that stand side by side each output comes from; 0 where there is but one."""
+        return tuple(int(row.get("member", 0)) for row in self.facts.get("outputs", ()))
+
+    @property
     def numerics(self) -> str:
         """What besides the function itself decides the last digits: engine, its version, precision."""
         return f"{self.engine} {self.engine_version} {self.precision}"
+
+    def only(self, members: Collection[int]) -> Trunk:
+        """The trunk without the other networks that stand beside these; an engine then runs these alone."""
+        kept = [index for index, member in enumerate(self.members) if member in members]
+        facts = {**self.facts, "outputs": [self.facts["outputs"][index] for index in kept], "only": kept}
+        return replace(self, outputs=tuple(self.outputs[index] for index in kept), facts=facts)
 
     def load(self) -> engines.Engine:
         """The engine with this trunk loaded."""
@@ -99,7 +110,7 @@ class TrunkSpec:
     """What to compile: a source, its weights, the size of pictures and the cuts.
 
     Attributes:
-        source: a source's name, or the path of a `.keras` file.
+        source: a source's name, or the path of a `.keras` file; several with `+` between them.
         image_size: (height, width) in pixels.
         weights: `imagenet`, `random` or the path of a weight file.
         seed: draws random weights.
@@ -139,6 +150,7 @@ def spec(
             f"{source} takes pictures of at least {found.min_image_size} pixels a side; --image-size asks for"
             f" {size[0]} × {size[1]}"
         )
+    sources.at(found, (size[0], size[1]))
     if pooling is not None and pooling not in POOLINGS:
         raise SourceError(f"unknown pooling {pooling!r}; expected {', '.join(POOLINGS)}.{near(pooling, POOLINGS)}")
     poolings = ("avg", "max") if pooling in (None, "avg+max") else (pooling,)
@@ -173,7 +185,7 @@ def prepare(
     engine = engines.choose()
     found = sources.scaled(sources.find(wanted.source), wanted.preprocessing)
     key = json_digest({
-        "source": found.name, "weights": sources.weights_key(
+        "source": sources.at(found, wanted.image_size).name, "weights": sources.weights_key(
             found, wanted.weights, wanted.seed, image_size=wanted.image_size
         ),
         "image_size": wanted.image_size, "cuts": wanted.cuts, "poolings": wanted.poolings,

@@ -109,10 +109,12 @@ class Engine:
 
 def _ready(core: Any, folder: Path, facts: dict[str, Any], batch_size: int) -> Any:
     """The network that takes a batch of pixels as they are decoded."""
-    from openvino import Layout, Type
+    from openvino import Layout, Model, Type
     from openvino.preprocess import PrePostProcessor
 
     model = core.read_model(folder / "trunk.xml")
+    if "only" in facts:  # what leads to no other output is not run
+        model = Model([model.outputs[index] for index in facts["only"]], model.get_parameters())
     steps = PrePostProcessor(model)
     steps.input().tensor().set_element_type(Type.u8).set_layout(Layout("NHWC"))
     steps.input().model().set_layout(Layout("NCHW" if facts["layout"] == "channels_first" else "NHWC"))

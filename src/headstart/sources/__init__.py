@@ -4,6 +4,8 @@ A family of sources is one module in this folder (its name without a leading und
 the group `headstart.sources`. It has `FAMILY`, `sources()`, `locate(source)` and
 `build(source, *, image_size, weights, seed)`; a family whose sources are the user's own files has
 `open_source(name)` too, which returns None for a name that is not its own.
+
+Of all of these, several can stand side by side as one source (`_side_by_side`).
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from headstart.errors import SourceError, near
 from headstart.files import file_digest, json_digest
+from headstart.sources import _side_by_side
 from headstart.sources._source import ZERO_TO_ONE, Preprocessing, Source
 
 if TYPE_CHECKING:
@@ -29,10 +32,15 @@ __all__ = [
     "Preprocessing",
     "Source",
     "all_sources",
+    "at",
     "build",
     "families",
     "find",
     "is_here",
+    "member_of",
+    "member_sizes",
+    "members",
+    "scaled",
     "weights_file",
     "weights_key",
 ]
@@ -63,17 +71,25 @@ SCALINGS = ("source", "unit")
 def find(name: str) -> Source:
     """The source called `name`, in any case and with `-` or `_`, or a local `.keras` file as a source.
 
+    A name is followed by `@` and a size for another one than the source's own; several with `+` between them are one
+    source.
+
     Raises:
         SourceError: there is no such source; the message has near matches.
 
     Example:
         >>> find("EfficientNet-Lite0").name
         'efficientnet_lite0'
+        >>> find("mobilenetv2+vgg16@256").image_size
+        (256, 256)
     """
     known = {source.name: source for source in all_sources()}
     wanted = name.strip().lower().replace("-", "_")
     if wanted in known:
         return known[wanted]
+    composed = _side_by_side.open_source(name.strip(), find)
+    if composed is not None:
+        return composed
     for module in families().values():
         opened: Source | None = module.open_source(name) if hasattr(module, "open_source") else None
         if opened is not None:
@@ -85,7 +101,12 @@ def find(name: str) -> Source:
 
 
 def weights_file(source: Source) -> Path | None:
-    """The file with the source's own weights, where it is on this machine already; nothing is downloaded."""
+    """The file with the source's own weights, where it is on this machine already; nothing is downloaded.
+
+    There is no one file where several networks stand side by side.
+    """
+    if len(members(source)) > 1:
+        return None
     found: Path | None = _family(source).locate(source)
     return found
 
@@ -112,7 +133,43 @@ def scaled(source: Source, preprocessing: str) -> Source:
 
 def is_here(source: Source) -> bool:
     """True where the source can be used without a download."""
-    return weights_file(source) is not None
+    return all(weights_file(member) is not None for member in members(source))
+
+
+def members(source: Source) -> tuple[Source, ...]:
+    """The networks that stand side by side in a source; of any other source that source alone.
+
+    >>> [member.name for member in members(find("vgg16+mobilenetv2@160"))]
+    ['vgg16', 'mobilenetv2@160']
+    """
+    names = source.variant.get("members")
+    return tuple(find(str(name)) for name in names) if isinstance(names, list) else (source,)
+
+
+def member_sizes(source: Source, image_size: tuple[int, int] | None = None) -> list[tuple[int, int]]:
+    """The (height, width) that each of the `members` runs at, for pictures of that size.
+
+    Raises:
+        SourceError: they cannot run on such pictures.
+
+    >>> member_sizes(find("vgg16+mobilenetv2@288")), member_sizes(find("vgg16+mobilenetv2"), (96, 96))
+    ([(224, 224), (288, 288)], [(96, 96), (96, 96)])
+    """
+    found = members(source)
+    if len(found) == 1:
+        return [at(source, image_size).image_size]
+    return _side_by_side.member_sizes(found, image_size)
+
+
+def member_of(source: Source, layer: str) -> int:
+    """Which of the `members` a layer of the built network belongs to, from 0.
+
+    >>> member_of(find("vgg16+mobilenetv2"), "mobilenetv2-out_relu")
+    1
+    """
+    found = members(source)
+    starts = _side_by_side.prefixes(found) if len(found) > 1 else [""]
+    return next((number for number, start in enumerate(starts) if layer.startswith(start)), 0)
 
 
 def build(
@@ -134,15 +191,19 @@ def build(
     Returns:
         A model in channels last. Its input `image` is (batch, height, width, 3), RGB from 0 to 255; then comes a
         `Rescaling` layer named `preprocessing` where the network does not scale by itself; then the network's own
-        layers under their own names, each reachable with `get_layer`.
+        layers under their own names, each reachable with `get_layer`. Of several networks side by side each has an
+        output, and the names of its layers begin with its own and `-`.
 
     Raises:
-        SourceError: the size is too small, or the file does not fit (the message names the source that does).
+        SourceError: the size is none that it can run at, or the file does not fit (the message names the source that
+            does).
         DownloadError: the weights are not here and could not be fetched.
         MissingExtraError: the weights come in a package that is not installed.
     """
-    source = _at(source, image_size)
     weights = os.fspath(weights)
+    if len(networks := members(source)) > 1:
+        return _build_side_by_side(source, networks, image_size, weights=weights, seed=seed)
+    source = at(source, image_size)
     if weights not in ("imagenet", "random") and not Path(weights).is_file():
         raise SourceError(
             f"There is no file of weights at {weights}.{near(weights, ['imagenet', 'random'])}\n"
@@ -161,6 +222,35 @@ def build(
     return model
 
 
+def _build_side_by_side(
+    source: Source, networks: tuple[Source, ...], image_size: tuple[int, int] | None, *, weights: str, seed: int
+) -> keras.Model:
+    _check_weights(source, weights)
+    from headstart.sources._graph import channels_last, fresh_names
+
+    models = [
+        build(_side_by_side.plain(network), image_size=size, weights=weights, seed=_seed(seed, number))
+        for number, (network, size) in enumerate(
+            zip(networks, _side_by_side.member_sizes(networks, image_size), strict=True)
+        )
+    ]
+    with channels_last(), fresh_names():
+        return _side_by_side.join(networks, models, at(source, image_size).image_size)
+
+
+def _check_weights(source: Source, weights: str) -> None:
+    if weights not in ("imagenet", "random"):
+        raise SourceError(
+            f"{weights} holds the weights of one network, and {source.name} is several.\nExpected imagenet or random;"
+            " a .keras file of your own can be one of the networks: give its path in place of a name."
+        )
+
+
+def _seed(seed: int, number: int) -> int:
+    """Of the random weights of a member, so that members that are alike differ."""
+    return (seed + number) % 2**32
+
+
 def weights_key(
     source: Source, weights: str | os.PathLike[str], seed: int = 0, *, image_size: tuple[int, int] | None = None
 ) -> str:
@@ -172,7 +262,15 @@ def weights_key(
     >>> weights_key(find("vgg16"), "random", 1) == weights_key(find("vgg16"), "random", 2)
     False
     """
-    source, weights = _at(source, image_size), os.fspath(weights)
+    weights = os.fspath(weights)
+    if len(networks := members(source)) > 1:
+        _check_weights(source, weights)
+        sizes = _side_by_side.member_sizes(networks, image_size)
+        return json_digest([
+            [weights_key(_side_by_side.plain(network), weights, _seed(seed, number), image_size=size), size]
+            for number, (network, size) in enumerate(zip(networks, sizes, strict=True))
+        ])  # fmt: skip
+    source = at(source, image_size)
     what: dict[str, object] = {"source": source.name if not source.variant.get("path") else source.family}
     what["preprocessing"] = dataclasses.astuple(source.preprocessing)
     if weights == "random":
@@ -198,12 +296,22 @@ def _family(source: Source) -> ModuleType:
     return module
 
 
-def _at(source: Source, image_size: tuple[int, int] | None) -> Source:
-    """The source at another size, checked."""
+def at(source: Source, image_size: tuple[int, int] | None) -> Source:
+    """The source for pictures of another size, under its plain name.
+
+    Raises:
+        SourceError: it cannot run at that size, or its name asks for another one.
+
+    >>> at(find("vgg16@256"), None).name, at(find("vgg16"), (96, 128)).image_size
+    ('vgg16', (96, 128))
+    """
     if image_size is None:
-        return source
+        return _side_by_side.plain(source)
     height, width = image_size
     if min(height, width) < source.min_image_size:
         least = source.min_image_size
         raise SourceError(f"{source.name} takes pictures of at least {least}×{least} pixels, got {height}×{width}.")
-    return dataclasses.replace(source, image_size=(int(height), int(width)))
+    _side_by_side.check_size(source, (height, width))
+    if len(networks := members(source)) > 1:
+        _side_by_side.member_sizes(networks, (height, width))
+    return dataclasses.replace(_side_by_side.plain(source), image_size=(int(height), int(width)))

@@ -52,19 +52,31 @@ def _gates(model: keras.Model) -> list[_Gate]:
     return [gate for gate in found if gate.kind not in _PLUMBING]
 
 
-def block_ends(model: keras.Model, pattern: str | None = None, limit: int = 16) -> tuple[str, ...]:
+Pattern = str | tuple[str | None, ...] | None
+
+
+def block_ends(model: keras.Model, pattern: Pattern = None, limit: int = 16) -> tuple[str, ...]:
     """Names of the layers where `model` is worth cutting, from the input to the output.
+
+    Where it has several outputs, those of networks side by side, each network is cut by itself.
 
     Args:
         model: a flat functional model.
         pattern: regular expression for the start of a layer's name; gates for which its first group (or all of
             it) is the same are one block. Without one, merges (with the activation or normalisation that
-            follows) and the last layer of each resolution are taken.
-        limit: how many at most. Beyond it the last of each resolution stays, the rest is thinned evenly.
+            follows) and the last layer of each resolution are taken. A tuple has one for each output.
+        limit: how many at most, of each network. Beyond it the last of each resolution stays, the rest is thinned
+            evenly.
 
     Returns:
-        Names of layers with 4-D outputs; the last one is the deepest cut there is.
+        Names of layers with 4-D outputs, network by network; the last one of each is its deepest cut.
     """
+    if isinstance(pattern, tuple):
+        import keras
+
+        members = [keras.Model(model.inputs, output) for output in model.outputs]
+        parts = [block_ends(member, own, limit) for member, own in zip(members, pattern, strict=True)]
+        return tuple(name for part in parts for name in part)
     gates = _gates(model)
     if not gates:
         return ()
@@ -104,7 +116,7 @@ def _thin(gates: list[_Gate], ends: list[int], limit: int) -> list[int]:
     return sorted({*must, *spread})
 
 
-def layer_or_near(model: keras.Model, name: str, pattern: str | None = None) -> Any:
+def layer_or_near(model: keras.Model, name: str, pattern: Pattern = None) -> Any:
     """The layer called `name`.
 
     Raises:

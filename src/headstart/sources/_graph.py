@@ -104,9 +104,8 @@ def flatten(model: keras.Model, image: Any, *, name: str, copy_weights: bool = T
     """
     import keras
 
-    replay = _Replay()
     try:
-        outputs = replay.run(model, [image])
+        output = replay(model, image, copy_weights=copy_weights)
     except (ValueError, TypeError) as error:
         height, width = image.shape[1:3]
         reason = str(error).strip().splitlines()[0]
@@ -114,21 +113,35 @@ def flatten(model: keras.Model, image: Any, *, name: str, copy_weights: bool = T
             f"{name} cannot be built for pictures of {height}×{width} pixels: {reason}\n"
             "Use the size that it was made for, or a source whose layers are plain Keras layers."
         ) from error
-    flat = keras.Model(image, outputs[0], name=name)
+    return keras.Model(image, output, name=name)
+
+
+def replay(model: keras.Model, image: Any, *, prefix: str = "", copy_weights: bool = True) -> Any:
+    """Call a network once more on another tensor, on clones of its layers.
+
+    Args:
+        prefix: what the names of the clones begin with.
+
+    Returns:
+        The first output.
+    """
+    made = _Replay(prefix)
+    outputs = made.run(model, [image])
     if copy_weights:
-        for old, new in replay.pairs:
+        for old, new in made.pairs:
             values = weights_of(old)
             new.set_weights([value.reshape(v.shape) for value, v in zip(values, new.weights, strict=True)])
             if hasattr(new, "finalize_state") and values:
                 new.finalize_state()
-    return flat
+    return outputs[0]
 
 
 class _Replay:
     """Calls the operations of a graph once more, on clones, and remembers which clone came from which layer."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "") -> None:
         self.pairs: list[tuple[Any, Any]] = []
+        self._prefix = prefix
         self._clones: dict[int, Any] = {}
         self._names = {"image"}
 
@@ -190,9 +203,9 @@ class _Replay:
         return operation(*arguments)
 
     def _free(self, name: str, prefix: str) -> str:
-        candidate, count = name, 1
+        candidate, count = f"{self._prefix}{name}", 1
         while candidate in self._names:
-            candidate = f"{prefix}_{name}" if count == 1 else f"{prefix}_{name}_{count}"
+            candidate = f"{self._prefix}{prefix}_{name}" + (f"_{count}" if count > 1 else "")
             count += 1
         self._names.add(candidate)
         return candidate

@@ -59,7 +59,8 @@ class Source:
     """A pretrained network with everything needed to use it.
 
     Attributes:
-        name: what users call it, lower case (`mobilenetv2`, `mobilenet_0.25`), or the path of a `.keras` file.
+        name: what users call it, lower case (`mobilenetv2`, `mobilenet_0.25`), or the path of a `.keras` file; with
+            `@` and a size, or several with `+` between them.
         family: the module of `headstart.sources` (or the entry point) that builds it.
         parameters: how many numbers the network has without its classification top.
         size_mb: their size in megabytes (10**6 bytes) as 32-bit floats.
@@ -68,7 +69,8 @@ class Source:
         licence: SPDX name of the weights' licence.
         preprocessing: how the network wants its pixels.
         block_pattern: regular expression for the start of a layer's name; layers for which its first group
-            (or all of it) is the same are one block. None where blocks are found by the graph's shape.
+            (or all of it) is the same are one block. None where blocks are found by the graph's shape. One for each
+            member of a source of several networks side by side.
         variant: whatever else the family needs, as JSON values.
     """
 
@@ -80,7 +82,7 @@ class Source:
     min_image_size: int
     licence: str
     preprocessing: Preprocessing
-    block_pattern: str | None = None
+    block_pattern: str | tuple[str | None, ...] | None = None
     variant: Mapping[str, object] = field(default_factory=dict, hash=False)
 
 
