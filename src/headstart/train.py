@@ -42,6 +42,7 @@ from headstart.features import Features, extract
 from headstart.files import why_not_writable
 from headstart.findings import refuse
 from headstart.finetune import Frozen, named, tune
+from headstart.ingest import Ingest
 from headstart.logbook import Logbook
 from headstart.looks import Looks
 from headstart.progress import Progress, silent
@@ -103,7 +104,7 @@ def train(
         cuts=() if ranked else trunk.cuts_of(recipe.cut), preprocessing=recipe.preprocessing,
         pooling=pooling,  # as it was asked for: after a ranking its trunk, with the features, is there
     )  # fmt: skip
-    with lazy(building_backend()) as worker, _kept_open(Store()) as store:
+    with lazy(building_backend()) as worker, _kept_open(Store()) as store, contextlib.ExitStack() as at_exit:
         # First, since a worker takes longest to be ready.
         pending = trunk.prepare(wanted, worker, progress=lambda facts: progress(**facts))
         dataset = photos if isinstance(photos, Dataset) else Dataset.open(photos)
@@ -111,9 +112,11 @@ def train(
         tasks.check(dataset.task, recipe, callbacks)
         shape = heads.shape(head_module, len(dataset.classes), recipe.head_options, activation=task.ACTIVATION)
         threading.Thread(target=_load_ahead, args=(report is not None,), daemon=True).start()
-        dataset, looks = alike.look_over(dataset, store, progress=progress)
+        clean = pending if not strict and not views.augmented(recipe) else None  # faults are told before the long part
+        reading = at_exit.enter_context(Ingest(dataset, store, trunk=clean, progress=progress))
+        dataset, looks = reading.look_over()
         dataset = split(dataset, holdout=recipe.holdout, seed=recipe.seed)
-        if strict:  # before the long part
+        if strict:
             _refuse_faults(dataset, looks)
         decides = head_module.chooses(recipe.head_options) or watching.chooses(recipe, callbacks)
         book = Logbook(
@@ -125,6 +128,7 @@ def train(
             dataset, pending, store, views=views.looks(
                 recipe, dataset, by_epochs=head_module.BY_EPOCHS, watched=watched is not None
             ),
+            first=reading.finish() if clean is not None else None,
             progress=lambda done, total: progress("features", done, total),
         )  # fmt: skip
 
