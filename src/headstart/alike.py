@@ -62,7 +62,12 @@ def look_over(dataset: Dataset, store: Store | None = None, *, progress: Progres
     """
     dataset = dataset.digested(lambda done, total: progress("reading", done, total))
     looks = glance(dataset, store, progress=lambda done, total: progress("looking", done, total))
-    return (tie(dataset, find(dataset, looks)) if dataset.alike is None else dataset), looks
+    return tied(dataset, looks), looks
+
+
+def tied(dataset: Dataset, looks: Looks) -> Dataset:
+    """Tie together what is nearly the same, unless that was done before."""
+    return tie(dataset, find(dataset, looks)) if dataset.alike is None else dataset
 
 
 def find(dataset: Dataset, looks: Looks) -> tuple[Twins, ...]:

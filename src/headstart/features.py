@@ -142,14 +142,14 @@ class Features:
         names = _names(wanted)
         left = list(digests)
         if self._overlay:
-            columns = _columns(_space(self.trunk, view), names)
+            columns = _columns(space_of(self.trunk, view), names)
             for digest in digests:
                 if (digest, view) in self._overlay:
                     yield digest, self._overlay[digest, view][columns]
             left = [digest for digest in digests if (digest, view) not in self._overlay]
         if self._store is None:
             return
-        for space in self._store.spaces_with(_context(self.trunk, view), names):
+        for space in self._store.spaces_with(context_of(self.trunk, view), names):
             if not left:
                 return
             columns = _columns(space, names)
@@ -158,14 +158,31 @@ class Features:
                 found.add(digest)
                 yield digest, values[columns]
             left = [digest for digest in left if digest not in found]
-        if left and (parts := self._store.spaces_with_some(_context(self.trunk, view), names)):
+        if left and (parts := self._store.spaces_with_some(context_of(self.trunk, view), names)):
             yield from self._store.read_parts(parts, left, names)
+
+
+@dataclass
+class FirstPass:
+    """What a pass over pictures as they are has left (`ingest`).
+
+    Attributes:
+        bad: why a picture cannot be read, by row; it is not tried again.
+        overlay: features that the store could not keep.
+        misses: contents that were run, or could not be.
+        seconds: how long the pass took.
+    """
+
+    bad: dict[int, str] = field(default_factory=dict)
+    overlay: dict[tuple[bytes, View | None], np.ndarray] = field(default_factory=dict)
+    misses: int = 0
+    seconds: float = 0.0
 
 
 def extract(
     dataset: Dataset, trunk: Trunk | PendingTrunk, store: Store | None, *,
     views: Callable[[int], Sequence[View | None]] | None = None, kept: Kept | None = None,
-    progress: Progress | None = None,
+    first: FirstPass | None = None, progress: Progress | None = None,
 ) -> Features:  # fmt: skip
     """Features of every readable picture, from the store where they are there, else computed and stored.
 
@@ -176,13 +193,19 @@ def extract(
         views: the views that a row is to be seen through, None among them for the picture as it is; all rows are seen
             as they are where nothing is given.
         kept: what earlier passes over the same pictures with the same trunk have left; filled by this one.
+        first: a pass over these very pictures that has just been made with this trunk; nothing of it is done again.
         progress: called with (looks done, looks in all) now and then.
     """
     start = time.perf_counter()
     pending = _pending(trunk)
-    run = _Run(dataset, store, {}, kept)
-    first = _first_rows(dataset, range(len(dataset)))
-    todo = [(row, view) for row in first for view in (views(row) if views is not None else (None,))]
+    first = first if first is not None else FirstPass()
+    run = _Run(dataset, store, first.overlay, kept)
+    run.bad.update(first.bad)
+    rows = _first_rows(dataset, range(len(dataset)))
+    todo = [
+        (row, view) for row in rows if row not in first.bad
+        for view in (views(row) if views is not None else (None,))
+    ]  # fmt: skip
     missing = run.compute(pending, todo, progress)
     bad = dict(run.bad)
     bad_digests = {_digest(dataset, row): why for row, why in bad.items()}
@@ -192,10 +215,12 @@ def extract(
             bad.setdefault(row, _why_unreadable(dataset, row))
         elif digest in bad_digests:
             bad.setdefault(row, bad_digests[digest])
+    misses = len(missing) + first.misses
+    lost = sum(1 for row in rows if row in first.bad)
+    seconds = time.perf_counter() - start + first.seconds
     return Features(
-        pending.result(), dataset, bad, Tally(len(todo) - len(missing), len(missing), time.perf_counter() - start),
-        store, run.overlay,
-    )  # fmt: skip
+        pending.result(), dataset, bad, Tally(len(todo) + lost - misses, misses, seconds), store, run.overlay
+    )
 
 
 class Kept:
@@ -239,18 +264,13 @@ class _Run:
 
     def missing(self, trunk: Trunk, looks: Sequence[Look]) -> list[Look]:
         """The looks whose features are in no stored space, nor in several that can be put together."""
-        names = _names(trunk.outputs)
         by_view: dict[View | None, dict[bytes, int]] = {}
         for row, view in looks:
             if (digest := _digest(self.dataset, row)) and (digest, view) not in self.overlay:
                 by_view.setdefault(view, {})[digest] = row
         for view, left in by_view.items():
-            for space in self.store.spaces_with(_context(trunk, view), names) if self.store is not None else ():
-                for digest in self.store.have(space, list(left)) if self.store is not None else ():
-                    del left[digest]
-            if left and self.store is not None and (parts := self.store.spaces_with_some(_context(trunk, view), names)):
-                for digest in self.store.have_parts(parts, list(left), names):
-                    del left[digest]
+            for digest in stored(self.store, trunk, view, list(left)):
+                del left[digest]
         return [look for look in looks if by_view.get(look[1], {}).get(_digest(self.dataset, look[0])) == look[0]]
 
     def compute(self, pending: PendingTrunk, looks: Sequence[Look], progress: Progress | None) -> list[Look]:
@@ -338,7 +358,7 @@ class _Run:
 
         def work(some: Sequence[Look] | Future[_Batch]) -> tuple[_Batch, list[np.ndarray]]:
             batch = some.result() if isinstance(some, Future) else self._decode(some, trunk.image_size)
-            return batch, _infer(engine, batch)
+            return batch, infer(engine, batch.pixels[: len(batch.looks)], rounding=self.store is not None)
 
         before = total - len(looks) - _AHEAD * len(decoded)
         size = engine.batch_size if all(view is None for _, view in looks) else _AHEAD  # a row's views stay together
@@ -359,54 +379,88 @@ class _Run:
     ) -> None:  # fmt: skip
         """Keep a few jobs under way, and what they give: rows to the store, reasons of the bad ones."""
         waiting: deque[Future[tuple[_Batch, list[np.ndarray]]]] = deque()
-        pending: dict[View | None, list[tuple[bytes, np.ndarray]]] = {}
+        writer = Writer(trunk, self.store, self.overlay)
         done = 0
         for job in itertools.chain(jobs, [None] * window):
             if job is not None:
                 waiting.append(pool.submit(work, job))
             while waiting and (job is None or len(waiting) >= window):
                 batch, parts = waiting.popleft().result()
-                numbers = itertools.chain.from_iterable(map(self._rounded, parts))
-                for (row, view), values in zip(batch.looks, numbers, strict=True):
-                    some = pending.setdefault(view, [])
-                    some.append((_digest(self.dataset, row), values))
-                    if len(some) >= _ROWS_A_WRITE or len(some) * values.nbytes >= _BYTES_A_WRITE:
-                        self._keep(trunk, view, pending.pop(view))
+                for (row, view), values in zip(batch.looks, itertools.chain.from_iterable(parts), strict=True):
+                    writer.add(_digest(self.dataset, row), view, values)
                 self.bad.update(batch.bad)
                 done += len(batch.looks) + len(batch.bad)
                 tell(done)
-        for view, some in pending.items():
-            self._keep(trunk, view, some)
+        writer.flush()
 
-    def _rounded(self, values: np.ndarray) -> np.ndarray:
-        """As the store has them: what float16 cannot hold becomes its largest number, far out, and no infinity.
 
-        Without a store float32 stays what it is.
-        """
-        if self.store is None and values.dtype != np.float16:
-            return values
-        if values.dtype == np.float16 and not ((values.view(np.uint16) & 0x7FFF) > _LARGEST_BITS).any():
-            return values  # nothing in it is infinite: numpy clips float16 a number at a time
-        rounded: np.ndarray = np.clip(values, -_LARGEST, _LARGEST).astype(np.float16, copy=False)
-        return rounded
+class Writer:
+    """Write rows of features to the store, some at a time; what it cannot keep goes to the overlay."""
 
-    def _keep(self, trunk: Trunk, view: View | None, rows: list[tuple[bytes, np.ndarray]]) -> None:
-        kept = self.store is not None and self.store.write(_space(trunk, view), rows)
-        if not kept and "only" not in trunk.facts:  # a part of a row is computed again, with the rest, when it is read
+    def __init__(
+        self, trunk: Trunk, store: Store | None, overlay: dict[tuple[bytes, View | None], np.ndarray]
+    ) -> None:  # fmt: skip
+        self.trunk, self.store, self.overlay = trunk, store, overlay
+        self._waiting: dict[View | None, list[tuple[bytes, np.ndarray]]] = {}
+
+    def add(self, digest: bytes, view: View | None, values: np.ndarray) -> None:
+        """Take one row, as `infer` gives it."""
+        rows = self._waiting.setdefault(view, [])
+        rows.append((digest, values))
+        if len(rows) >= _ROWS_A_WRITE or len(rows) * values.nbytes >= _BYTES_A_WRITE:
+            self._write(view, self._waiting.pop(view))
+
+    def flush(self) -> None:
+        """Write what is left."""
+        while self._waiting:
+            self._write(*self._waiting.popitem())
+
+    def _write(self, view: View | None, rows: list[tuple[bytes, np.ndarray]]) -> None:
+        kept = self.store is not None and self.store.write(space_of(self.trunk, view), rows)
+        if not kept and "only" not in self.trunk.facts:  # a part of a row is computed again when the rest is read
             self.overlay.update({(digest, view): values for digest, values in rows})
 
 
-def _infer(engine: Engine, batch: _Batch) -> list[np.ndarray]:
-    """Rows of a decoded batch, all outputs side by side, in the engine's own batches, the last one padded."""
+def rounded(values: np.ndarray) -> np.ndarray:
+    """Round to float16, as the store has it: what that cannot hold becomes its largest number, and no infinity."""
+    if values.dtype == np.float16 and not ((values.view(np.uint16) & 0x7FFF) > _LARGEST_BITS).any():
+        return values  # nothing in it is infinite: numpy clips float16 a number at a time
+    result: np.ndarray = np.clip(values, -_LARGEST, _LARGEST).astype(np.float16, copy=False)
+    return result
+
+
+def stored(store: Store | None, trunk: Trunk, view: View | None, digests: Sequence[bytes]) -> set[bytes]:
+    """Find the contents whose features are in a stored space, or in several that can be put together."""
+    if store is None:
+        return set()
+    names, left = _names(trunk.outputs), list(digests)
+    for space in store.spaces_with(context_of(trunk, view), names):
+        found = store.have(space, left) if left else set()
+        left = [digest for digest in left if digest not in found]
+    parts = store.spaces_with_some(context_of(trunk, view), names) if left else []
+    joined = store.have_parts(parts, left, names) if parts else set()
+    return set(digests) - {digest for digest in left if digest not in joined}
+
+
+def infer(engine: Engine, pixels: np.ndarray, *, rounding: bool) -> list[np.ndarray]:
+    """Run any number of decoded pictures in the engine's own batches, the last one padded.
+
+    Args:
+        pixels: uint8 array of shape (n_images, height, width, 3).
+        rounding: give float16 as the store has it; else float32 stays what it is.
+
+    Returns:
+        Blocks of rows, one for each batch, all outputs side by side.
+    """
     parts = []
-    for start in range(0, len(batch.looks), engine.batch_size):
-        count = min(engine.batch_size, len(batch.looks) - start)
-        pixels = batch.pixels[start : start + engine.batch_size]
-        if len(pixels) < engine.batch_size:
-            padding = np.zeros((engine.batch_size - len(pixels), *pixels.shape[1:]), np.uint8)
-            pixels = np.concatenate([pixels, padding])
-        values = engine.infer(pixels)
-        parts.append(np.concatenate([value[:count] for value in values], axis=1))
+    for start in range(0, len(pixels), engine.batch_size):
+        batch = pixels[start : start + engine.batch_size]
+        count = len(batch)
+        if count < engine.batch_size:
+            padding = np.zeros((engine.batch_size - count, *batch.shape[1:]), np.uint8)
+            batch = np.concatenate([batch, padding])
+        values = np.concatenate([value[:count] for value in engine.infer(batch)], axis=1)
+        parts.append(rounded(values) if rounding or values.dtype == np.float16 else values)
     return parts
 
 
@@ -453,17 +507,17 @@ def _pending(trunk: Trunk | PendingTrunk) -> PendingTrunk:
     return PendingTrunk(trunk.image_size, future)
 
 
-def _context(trunk: Trunk, view: View | None) -> str:
+def context_of(trunk: Trunk, view: View | None) -> str:
     seen = "clean" if view is None else view.key()
     return json_digest({"numerics": trunk.numerics, "decoding": images.DECODING, "view": seen})
 
 
-def _space(trunk: Trunk, view: View | None) -> Space:
+def space_of(trunk: Trunk, view: View | None) -> Space:
     outputs = _names(trunk.outputs)
     height, width = trunk.image_size
     label = f"{trunk.source}, {height} × {width}, {len(outputs)} outputs, {trunk.numerics}"
     label += f", view {view.number}" if view is not None else ""
-    return Space(_context(trunk, view), outputs, label)
+    return Space(context_of(trunk, view), outputs, label)
 
 
 def _names(outputs: Sequence[Output]) -> tuple[tuple[str, int], ...]:

@@ -143,6 +143,7 @@ _ORIENTATION = 0x0112
 _MAY_HOLD_ORIENTATION = frozenset(("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"))
 _NOISY = re.compile(r"PIL\.(\w+Plugin|Image)$")
 _QUIET = ("ignore", None, UserWarning, _NOISY, 0)
+_Box = tuple[float, float, float, float]
 _WHITES = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)
 
 
@@ -188,6 +189,50 @@ def decode(data: bytes, image_size: tuple[int, int], *, max_pixels: int = MAX_PI
     height, width = _checked(image_size)
     with _plainly(kind := _kind(data)):
         return np.array(_upright(data, _opened(data, kind, max_pixels), lambda *_: (width, height), max_pixels))
+
+
+def decode_with_thumbnail(
+    data: bytes, image_size: tuple[int, int], thumbnail_size: tuple[int, int], *, max_pixels: int = MAX_PIXELS
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Probe]:  # fmt: skip
+    """Decode encoded bytes once, at two sizes, and read the header.
+
+    A thumbnail is as `decode` makes it of the bytes, but for rounding: a JPEG that is decoded at n eighths of its size
+    and then averaged over n × n pixels is what it is at one eighth, since the mean of a scaled block is its first
+    coefficient whatever n is. So thumbnails hardly depend on the size that the pixels are decoded for
+    (`tests/test_looks.py` holds them together).
+
+    Args:
+        data, image_size, max_pixels: as of `decode`.
+        thumbnail_size: (height, width) of the thumbnail; where one is above that of `image_size`, the bytes are decoded
+            twice.
+
+    Returns:
+        Pixels and thumbnail, uint8 arrays of shape (height, width, 3), and what the header says.
+
+    Raises:
+        PictureError: as `decode`.
+
+    Example:
+        >>> import io; from PIL import Image
+        >>> file = io.BytesIO(); Image.new("L", (40, 30), 7).save(file, "PNG")
+        >>> pixels, thumbnail, header = decode_with_thumbnail(file.getvalue(), (16, 16), (8, 8))
+        >>> pixels.shape, thumbnail.shape, header.width
+        ((16, 16, 3), (8, 8, 3), 40)
+    """
+    height, width = _checked(image_size)
+    small = _checked(thumbnail_size)[::-1]
+    if width < small[0] or height < small[1]:
+        decoded = [decode(data, size, max_pixels=max_pixels) for size in (image_size, thumbnail_size)]
+        return decoded[0], decoded[1], probe(data, max_pixels=max_pixels)
+    with _plainly(kind := _kind(data)):
+        im = _opened(data, kind, max_pixels)
+        header = Probe(im.width, im.height, im.mode, kind)
+        plain, box, turn = _loaded(data, im, lambda *_: (width, height), max_pixels)
+        pixels = np.array(_resized(plain, (width, height), box, turn))
+        factor = _reduction(plain, im.size, _sides(small, turn)) if kind == "JPEG" else 1
+        if factor > 1:
+            plain, box = plain.reduce(factor), tuple(side / factor for side in box or (0, 0, *plain.size))
+        return pixels, np.array(_resized(plain, small, box, turn)), header
 
 
 def read(
@@ -457,30 +502,55 @@ def _upright(
     data: bytes, im: ImageFile.ImageFile, fit: Callable[[int, int], tuple[int, int]], max_pixels: int
 ) -> Image.Image:
     """The RGB picture at the size that `fit` gives for its upright (width, height)."""
+    plain, box, turn = _loaded(data, im, fit, max_pixels)
+    return _resized(plain, fit(*_sides(im.size, turn)), box, turn)
+
+
+def _loaded(
+    data: bytes, im: ImageFile.ImageFile, fit: Callable[[int, int], tuple[int, int]], max_pixels: int
+) -> tuple[Image.Image, _Box | None, int]:
+    """The picture in RGB or grey, a JPEG not below what `fit` gives, the part that is picture, and its turn."""
     whole: Image.Image = im
-    box: tuple[float, float, float, float] | None = None
+    box: _Box | None = None
     if not isinstance(im, JpegImagePlugin.JpegImageFile):
         im.load()  # a PNG may have its EXIF behind the pixels
     turn = _turn(im)
-    size = _sides(fit(*_sides(im.size, turn)), turn)
     if isinstance(im, JpegImagePlugin.JpegImageFile):
-        whole, box = _scaled(data, im, size, max_pixels)
-    small = _plain(whole).resize(size, Image.Resampling.BICUBIC, box)
+        whole, box = _scaled(data, im, _sides(fit(*_sides(im.size, turn)), turn), max_pixels)
+    return _plain(whole), box, turn
+
+
+def _resized(plain: Image.Image, upright: tuple[int, int], box: _Box | None, turn: int) -> Image.Image:
+    """The part in the box as an upright RGB picture of (width, height)."""
+    small = plain.resize(_sides(upright, turn), Image.Resampling.BICUBIC, box)
     if small.mode != "RGB":
         small = small.convert("RGB")
     return small.transpose(_TRANSPOSE[turn]) if turn > 1 else small
 
 
+def _reduction(plain: Image.Image, stored: tuple[int, int], size: tuple[int, int]) -> int:
+    """By what whole number a decoded JPEG is to be averaged to be as large as if it were decoded for `size` alone."""
+    decoded = next((n for n in range(1, 9) if plain.width <= -(-stored[0] * n // 8)), 8)
+    wanted = _eighths(stored, size)
+    return decoded // wanted if decoded % wanted == 0 else 1
+
+
+def _eighths(stored: tuple[int, int], size: tuple[int, int]) -> int:
+    """The smallest number of eighths at which a JPEG of (width, height) `stored` is not below `size`."""
+    width, height = stored
+    return next((n for n in range(1, 8) if width * n >= 8 * size[0] and height * n >= 8 * size[1]), 8)
+
+
 def _scaled(
     data: bytes, im: JpegImagePlugin.JpegImageFile, size: tuple[int, int], max_pixels: int
-) -> tuple[Image.Image, tuple[float, float, float, float]]:
+) -> tuple[Image.Image, _Box]:
     """A JPEG decoded at the smallest number of eighths that is not below `size`, and the part that is picture.
 
     A scaled picture may end with a part of a pixel. Pillow scales by halves alone, so it serves where simplejpeg
     declines: other colours than RGB and grey, and files with faults, which are then read or refused by its rules.
     """
     width, height = im.size
-    eighths = next((n for n in range(1, 8) if width * n >= 8 * size[0] and height * n >= 8 * size[1]), 8)
+    eighths = _eighths(im.size, size)
     wide, high = -(-width * eighths // 8), -(-height * eighths // 8)
     if im.mode in ("RGB", "L") and wide * high <= max_pixels:
         colours = "RGB" if im.mode == "RGB" else "GRAY"

@@ -21,16 +21,18 @@ from headstart.store import Space, Store
 
 SMALL = 16
 """Pixels of each side of the grey copy."""
+SIDE = 2 * SMALL
+"""Pixels of each side of what is decoded; the ring of pixels at its edge is what a border is measured on."""
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Red, green and blue in the brightness of a pixel (ITU-R BT.601)."""
 FORMATS = ("another", "JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
 _VERSION = 1  # of what a stored row holds
-_SIDE = 2 * SMALL  # what is decoded; the ring of pixels at its edge is what a border is measured on
 _DIGIT = 1024  # widths and heights are kept as two digits: float16 holds whole numbers up to 2,048 alone
-_NINETY_NINE = _SIDE * _SIDE * 99 // 100
+_NINETY_NINE = SIDE * SIDE * 99 // 100
 _STEP = 64
 _ROWS_A_WRITE = 1024
-_COLUMNS = SMALL * SMALL + 8
+COLUMNS = SMALL * SMALL + 8
+"""Numbers that are kept of a picture."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,10 +83,10 @@ def glance(
     rows_of: dict[bytes, list[int]] = {}
     for row, digest in enumerate(dataset.digested().digests or ()):
         rows_of.setdefault(digest or b"%d" % row, []).append(row)
-    table, bad = np.zeros((len(dataset), _COLUMNS), np.float16), dict[int, str]()
+    table, bad = np.zeros((len(dataset), COLUMNS), np.float16), dict[int, str]()
     left, done = dict(rows_of), 0
     if store is not None:
-        for digest, values in store.read(_space(), [digest for digest in rows_of if len(digest) == 32]):
+        for digest, values in store.read(space(), [digest for digest in rows_of if len(digest) == 32]):
             rows = left.pop(digest)
             table[rows] = values
             done += len(rows)
@@ -99,13 +101,13 @@ def glance(
             fresh.append((digest, seen))
         done += len(rows_of[digest])
         if store is not None and len(fresh) == _ROWS_A_WRITE:
-            store.write(_space(), fresh)
+            store.write(space(), fresh)
             fresh = []
         if progress and (done % _STEP == 0 or done == len(dataset)):
             progress(done, len(dataset))
     if store is not None and fresh:
-        store.write(_space(), fresh)
-    return _looks(table, dict(sorted(bad.items())))
+        store.write(space(), fresh)
+    return of_rows(table, dict(sorted(bad.items())))
 
 
 def _measured(dataset: Dataset, todo: Sequence[tuple[bytes, list[int]]]) -> Iterator[tuple[bytes, np.ndarray | str]]:
@@ -123,13 +125,14 @@ def _row(dataset: Dataset, digest: bytes, row: int) -> np.ndarray | str:
     try:
         path = dataset.path(row)
         data = images.same_bytes(path, digest) if len(digest) == 32 else images.file_bytes(path)
-        pixels, header = images.decode(data, (_SIDE, _SIDE)), images.probe(data)
+        pixels, header = images.decode(data, (SIDE, SIDE)), images.probe(data)
     except PictureError as error:
         return str(error)
-    return _measures(pixels, header)
+    return measure(pixels, header)
 
 
-def _measures(pixels: np.ndarray, header: images.Probe) -> np.ndarray:
+def measure(pixels: np.ndarray, header: images.Probe) -> np.ndarray:
+    """Compute what is kept of a picture, float16 array of shape (COLUMNS,), from its SIDE × SIDE pixels and header."""
     grey = pixels @ LUMA
     small = grey.reshape(SMALL, 2, SMALL, 2).mean(axis=(1, 3))
     edge = np.concatenate([grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]])
@@ -140,7 +143,8 @@ def _measures(pixels: np.ndarray, header: images.Probe) -> np.ndarray:
     return np.concatenate([np.rint(small).ravel(), facts]).astype(np.float16)
 
 
-def _looks(table: np.ndarray, bad: dict[int, str]) -> Looks:
+def of_rows(table: np.ndarray, bad: Mapping[int, str]) -> Looks:
+    """Unpack what is kept, float16 array of shape (n_images, COLUMNS); rows of `bad` are zero."""
     facts = table[:, SMALL * SMALL :].astype(np.float32)
     whole = facts.astype(np.int64)
     return Looks(
@@ -150,6 +154,7 @@ def _looks(table: np.ndarray, bad: dict[int, str]) -> Looks:
     )  # fmt: skip
 
 
-def _space() -> Space:
+def space() -> Space:
+    """Name what is kept in the store."""
     context = json_digest({"looks": _VERSION, "decoding": images.DECODING})
-    return Space(context, (("looks", _COLUMNS),), f"a glance at each picture, {SMALL} × {SMALL} in grey")
+    return Space(context, (("looks", COLUMNS),), f"a glance at each picture, {SMALL} × {SMALL} in grey")

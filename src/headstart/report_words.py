@@ -9,6 +9,8 @@ import unicodedata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from headstart import compiled_templates
+
 if TYPE_CHECKING:
     from jinja2 import Environment
 
@@ -104,11 +106,12 @@ def jpeg_uri(data: bytes | None) -> str:
 
 def environment() -> Environment:
     """Templates of headstart: what they are given is escaped and made visible, and what they lack is an error."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import Environment, StrictUndefined
 
     page = Environment(
-        loader=PackageLoader("headstart", "templates"), autoescape=True, undefined=StrictUndefined,
+        loader=compiled_templates.Templates(), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, finalize=_harmless,
+        optimized=False,  # what is kept compiled must hang on the template alone, not on filters of constants
     )  # fmt: skip
     page.filters.update(shown=shown, percent=percent, finite=math.isfinite, cuts=cuts)
     return page

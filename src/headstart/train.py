@@ -27,6 +27,7 @@ from headstart import (
     rejection,
     sealed,
     second_look,
+    sources,
     targets,
     tasks,
     trials,
@@ -43,6 +44,7 @@ from headstart.features import Features, extract
 from headstart.files import why_not_writable
 from headstart.findings import refuse
 from headstart.finetune import Frozen, check, named, tune
+from headstart.ingest import Ingest
 from headstart.logbook import Logbook
 from headstart.looks import Looks
 from headstart.progress import Progress, silent
@@ -105,7 +107,7 @@ def train(
         cuts=() if ranked else trunk.cuts_of(recipe.cut), preprocessing=recipe.preprocessing,
         pooling=pooling,  # as it was asked for: after a ranking its trunk, with the features, is there
     )  # fmt: skip
-    with lazy(building_backend()) as worker, _kept_open(Store()) as store:
+    with lazy(building_backend()) as worker, _kept_open(Store()) as store, contextlib.ExitStack() as at_exit:
         # First, since a worker takes longest to be ready.
         pending = trunk.prepare(wanted, worker, progress=lambda facts: progress(**facts))
         dataset = photos if isinstance(photos, Dataset) else Dataset.open(photos)
@@ -113,9 +115,13 @@ def train(
         tasks.check(dataset.task, recipe, callbacks)
         shape = heads.shape(head_module, len(dataset.classes), recipe.head_options, activation=task.ACTIVATION)
         threading.Thread(target=_load_ahead, args=(report is not None,), daemon=True).start()
-        dataset, looks = alike.look_over(dataset, store, progress=progress)
+        # Faults are told before the long part, and of several networks only those are run that the store lacks.
+        at_once = not strict and not views.augmented(recipe) and len(sources.members(sources.find(recipe.source))) == 1
+        clean = pending if at_once else None
+        reading = at_exit.enter_context(Ingest(dataset, store, trunk=clean, progress=progress))
+        dataset, looks = reading.look_over()
         dataset = split(dataset, holdout=recipe.holdout, seed=recipe.seed)
-        if strict:  # before the long part
+        if strict:
             _refuse_faults(dataset, looks)
         decides = head_module.chooses(recipe.head_options) or watching.chooses(recipe, callbacks)
         book = Logbook(
@@ -127,6 +133,7 @@ def train(
             dataset, pending, store, views=views.looks(
                 recipe, dataset, by_epochs=head_module.BY_EPOCHS, watched=watched is not None
             ),
+            first=reading.finish() if clean is not None else None,
             progress=lambda done, total: progress("features", done, total),
         )  # fmt: skip
 
