@@ -2,8 +2,9 @@
 
     python bench/run.py [--shared ../shared] [--rounds 3] [--only NAME ...]
 
-The recipes against the documents they come from, and what fine-tuning costs and gains, take hours and run only when
-asked for: `--only recipes` and `--only tune` are all of them.
+The recipes against the documents they come from, what fine-tuning costs and gains, and the choice of cut and head
+against other choices take hours and run only when asked for: `--only recipes`, `--only tune` and `--only choice` are
+all of them.
 
 Whole processes are timed from the outside, rival and headstart in turn, so that a machine that slows down slows both;
 ratios are taken round by round, and the table shows the median with the lowest and the highest.
@@ -21,6 +22,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import choice
 import own_options
 import recipes
 import tune
@@ -189,7 +191,7 @@ def rank(shared, _rounds, work):
 
 
 MEASUREMENTS = {f.__name__: f for f in (speed, extraction, startup, memory, accuracy, none_of_these, planted, rank)}
-PARTS = {"recipes": recipes, "tune": tune}
+PARTS = {"recipes": recipes, "tune": tune, "choice": choice}
 """Measurements that run only when asked for, by the name that asks for all of them."""
 
 
