@@ -36,26 +36,27 @@ def test_the_closed_form_is_what_refitting_gives(dimensions, strength):
     random = np.random.default_rng(dimensions)
     labels, folds = ROWS[:60] % 3, random.permutation(ROWS[:60] % 4)
     X = (random.normal(size=(3, dimensions))[labels] + random.normal(size=(60, dimensions)) * 3).astype(np.float32)
-    [(found, scores)] = scores_out_of_fold(standardised(X), labels, folds, strengths=(strength,))
-    assert found == strength
+    [found] = scores_out_of_fold(standardised(X), labels, folds, strengths=(strength,))
+    scores = found.scores
+    assert found.strength == strength
     np.testing.assert_allclose(scores, refitted(X.astype(np.float64), labels, folds, strength), rtol=2e-3, atol=5e-4)
     assert 0.3 < (scores.argmax(axis=1) == labels).mean() < 1, "too easy or too hard to tell right from wrong"
 
 
 @pytest.mark.parametrize("dimensions", [3, 300])
 def test_a_cut_that_says_the_same_of_every_picture_is_only_useless(dimensions):
-    for _, scores in scores_out_of_fold(standardised(np.ones((120, dimensions), np.float16)), LABELS, FOLDS):
-        assert np.isfinite(scores).all()
-        assert (scores.argmax(axis=1) == LABELS).mean() <= 0.4
+    for found in scores_out_of_fold(standardised(np.ones((120, dimensions), np.float16)), LABELS, FOLDS):
+        assert np.isfinite(found.scores).all()
+        assert (found.scores.argmax(axis=1) == LABELS).mean() <= 0.4
 
 
 def test_the_sum_of_kernels_is_the_kernel_of_features_side_by_side():
     parts = [clouds(100, spread=4), clouds(90, spread=5, seed=1)]
     kernels = [standardised(X) @ standardised(X).T for X in parts]
     right, losses = kernel_out_of_fold(sum(kernels), LABELS, FOLDS, strengths=(0.03,))
-    [(_, scores)] = scores_out_of_fold(standardised(np.c_[parts[0], parts[1]]), LABELS, FOLDS, strengths=(0.03,))
-    np.testing.assert_array_equal(right, scores.argmax(axis=1) == LABELS)
-    np.testing.assert_allclose(losses, ((scores - np.eye(3)[LABELS]) ** 2).sum(axis=1), rtol=2e-3, atol=1e-3)
+    [found] = scores_out_of_fold(standardised(np.c_[parts[0], parts[1]]), LABELS, FOLDS, strengths=(0.03,))
+    np.testing.assert_array_equal(right, found.scores.argmax(axis=1) == LABELS)
+    np.testing.assert_allclose(losses, ((found.scores - np.eye(3)[LABELS]) ** 2).sum(axis=1), rtol=2e-3, atol=1e-3)
     assert 0.4 < right.mean() < 1
 
 
@@ -89,5 +90,5 @@ def test_labels_that_mean_nothing_are_not_named_when_one_is_left_out(dimensions)
     """A picture completes the sum of the others where all are centred together: nothing may follow from that."""
     random = np.random.default_rng(0)
     X, labels = standardised(random.normal(size=(60, dimensions))), random.permutation(60) % 6
-    for _, scores in scores_out_of_fold(X, labels, np.arange(60)):
-        assert (scores.argmax(axis=1) == labels).mean() < 0.4
+    for found in scores_out_of_fold(X, labels, np.arange(60)):
+        assert (found.scores.argmax(axis=1) == labels).mean() < 0.4

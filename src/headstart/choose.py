@@ -32,8 +32,8 @@ from headstart.trunk import Output
 
 SCREEN, SAMPLE = 800, 2_000
 """Pictures that all candidates are screened on, and that the finalists are cross-validated on, at most."""
-FINALISTS, WITH_HEADS = 4, 2
-"""Sets of layers that are scored a second time, and how many of these with every head."""
+FINALISTS = 4
+"""Sets of layers that are scored a second time; the best of these, and the best single layer, with every head."""
 LEVEL = {"accurate": 0.0, "auto": 0.25, "small": 1.0}
 """Standard errors of the paired difference in loss within which a candidate is level with the best."""
 CHEAPER = 0.9
@@ -56,6 +56,7 @@ class Candidate:
             counted.
         head: which kind of head it was scored with.
         scaling: how its features are scaled (`heads._scaling`).
+        strength: the penalty that was best for it.
         validated: the cross-validation of its head, for finalists.
     """
 
@@ -69,6 +70,7 @@ class Candidate:
     neighbours: float = float("nan")
     head: str = ridge.NAME
     scaling: str = "features"
+    strength: float = float("nan")
     validated: Validated | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -212,7 +214,8 @@ def screen(
         X = _standardised(block, columns, one)
         found = ridge.search(X, labels, folds, scaling=one.scaling, rows=np.arange(len(labels)), strengths=_STRENGTHS)
         vote = neighbours_out_of_fold(X[known], labels[known], folds[known]) if neighbours else float("nan")
-        return judged(_nothing_known(one, vote), found.out_of_fold, labels, known)
+        empty = replace(_nothing_known(one, vote), strength=float(found.settings["strength"]))
+        return judged(empty, found.out_of_fold, labels, known)
 
     def score_all(some: Sequence[LayerSet]) -> None:
         for candidate in run(score, some):
@@ -280,10 +283,17 @@ def _fitted(
     if head != "auto":
         module = heads.find(head if hasattr(heads.find(head), "validate") else "linear")
         return list(run(lambda each: validated(each, module.validate(data(each), {})), best))
-    closed = list(run(lambda each: validated(each, ridge.validate(data(each), {"scaling": each.scaling})), best))
-    most = sorted(closed, key=_rank)[:WITH_HEADS]
-    competed = run(lambda each: (each, auto.compete(data(each), scaling=each.scaling)), most)
-    return [*closed, *(validated(each, found) for each, all_ in competed for found in all_ if found.head != ridge.NAME)]
+
+    def closed_form(each: Candidate) -> tuple[Candidate, Validated]:
+        found = ridge.validate(data(each), {"scaling": each.scaling}, near=each.strength)
+        return validated(replace(each, strength=float(found.settings["strength"])), found), found
+
+    closed = sorted(run(closed_form, best), key=lambda pair: _rank(pair[0]))
+    narrow = next((pair for pair in closed[1:] if len(pair[0].layers) == 1), None)
+    most = [closed[0], *([narrow] if narrow is not None and len(closed[0][0].layers) > 1 else [])]
+    competed = run(lambda pair: (pair[0], auto.compete(data(pair[0]), scaling=pair[0].scaling, closed=pair[1])), most)
+    others = (validated(each, found) for each, tried in competed for found in tried if found.head != ridge.NAME)
+    return [*(each for each, _ in closed), *others]
 
 
 def pick(finalists: Sequence[Candidate], *, prefer: str, cost: Cost) -> tuple[Candidate, str]:

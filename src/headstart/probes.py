@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -38,10 +39,25 @@ def standardised(X: np.ndarray) -> np.ndarray:
     return X
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """Answers of ridge regression on one-hot targets to images that it did not see.
+
+    Attributes:
+        strength: its penalty.
+        scores: float32 of shape (n_images, n_classes), about 1 for the class of an image and 0 for the others.
+        dual: what the fit on all images comes to: its weights are Xᵀ times this; None where the solver did without.
+    """
+
+    strength: float
+    scores: np.ndarray
+    dual: np.ndarray | None
+
+
 def scores_out_of_fold(
     X: np.ndarray, labels: np.ndarray, folds: np.ndarray, strengths: Sequence[float] = STRENGTHS
-) -> Iterator[tuple[float, np.ndarray]]:
-    """Yield each strength with the scores that ridge regression on one-hot targets gives out of fold.
+) -> Iterator[HeldOut]:
+    """Answer every image by ridge regression on one-hot targets that did not see it, at each strength.
 
     Args:
         X: standardised features, float32 of shape (n_images, n_features).
@@ -49,21 +65,18 @@ def scores_out_of_fold(
         folds: which fold holds an image out, shape (n_images,).
         strengths: ridge penalties, as shares of the mean eigenvalue.
 
-    Returns:
-        Pairs of a strength and float32 scores of shape (n_images, C), about 1 for the class of an image and 0 for the
-        others.
-
     Example:
         >>> X = np.float32([[-1.0], [1.0]] * 5)
-        >>> [(_, scores)] = scores_out_of_fold(X, np.arange(10) % 2, np.arange(10) // 2, strengths=[0.01])
-        >>> scores.argmax(axis=1).tolist()
+        >>> [found] = scores_out_of_fold(X, np.arange(10) % 2, np.arange(10) // 2, strengths=[0.01])
+        >>> found.scores.argmax(axis=1).tolist()
         [0, 1, 0, 1, 0, 1, 0, 1, 0, 1]
     """
     targets, centre = _targets(labels)
     wide = X.shape[1] > X.shape[0]
-    residuals = (_dual if wide else _primal)(X @ X.T if wide else X, targets, _members(folds), strengths)
-    for strength, held_out in zip(strengths, residuals, strict=True):
-        yield strength, np.round(targets - held_out + centre, _DIGITS)  # where nothing is known, noise must not decide
+    solved = (_dual if wide else _primal)(X @ X.T if wide else X, targets, _members(folds), strengths)
+    for strength, (held_out, dual) in zip(strengths, solved, strict=True):
+        # Where nothing is known, noise must not decide.
+        yield HeldOut(strength, np.round(targets - held_out + centre, _DIGITS), dual)
 
 
 def kernel_out_of_fold(
@@ -123,11 +136,11 @@ def answers_out_of_fold(
     spread = np.where(spread > 0, spread, 1.0)
     y, members = ((targets - centre) / spread).astype(np.float32), _members(folds)
     wide = X.shape[1] > X.shape[0]
-    residuals = _dual(X @ X.T, y, members, strengths) if wide else _primal(X, y, members, strengths)
+    residuals = (_dual if wide else _primal)(X @ X.T if wide else X, y, members, strengths)
     found: list[Answers] = []
     least, worse = np.inf, 0
-    for strength, held_out in zip(strengths, residuals, strict=True):
-        held_out = held_out.astype(np.float64)
+    for strength, (residual, _) in zip(strengths, residuals, strict=True):
+        held_out = residual.astype(np.float64)
         found.append(Answers(strength, (y - held_out) * spread + centre, (held_out**2).mean(axis=1)))
         worse = worse + 1 if found[-1].loss >= least else 0
         least = min(least, found[-1].loss)
@@ -169,10 +182,10 @@ def _members(folds: np.ndarray) -> list[np.ndarray]:
 
 
 def _best(
-    residuals: Iterator[np.ndarray], targets: np.ndarray, centre: np.ndarray, *, labels: np.ndarray
+    residuals: Iterator[tuple[np.ndarray, Any]], targets: np.ndarray, centre: np.ndarray, *, labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     scores = []
-    for held_out in residuals:
+    for held_out, _ in residuals:
         answers = np.round(targets - held_out + centre, _DIGITS)  # where nothing is known, rounding is not to decide
         right = answers.argmax(axis=1) == labels
         scores.append((right, (held_out**2).sum(axis=1)))
@@ -181,7 +194,7 @@ def _best(
 
 def _primal(
     X: np.ndarray, targets: np.ndarray, members: Sequence[np.ndarray], strengths: Sequence[float]
-) -> Iterator[np.ndarray]:
+) -> Iterator[tuple[np.ndarray, None]]:
     """Compute held-out residuals for each strength where there are no more dimensions than pictures.
 
     The inner products of the pictures outside a fold are those of all less the fold's, so a fold costs one Cholesky
@@ -203,13 +216,13 @@ def _primal(
             shifted[np.diag_indices_from(shifted)] += np.float32(strength * unit)
             weights = cho_solve(cho_factor(shifted, lower=True, overwrite_a=True), right, check_finite=False)
             residual[rows] = targets[rows] - share - (inner - mean) @ weights
-    yield from found
+    yield from ((residual, None) for residual in found)
 
 
 def _dual(
     kernel: np.ndarray, targets: np.ndarray, members: Sequence[np.ndarray], strengths: Sequence[float]
-) -> Iterator[np.ndarray]:
-    """Compute the same from the pictures' inner products, where there are more dimensions than pictures.
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Compute the same from the pictures' inner products, where there are more dimensions than pictures; and the dual.
 
     There I − H is the inverse of the shifted kernel times the shift, less what the intercept takes; the shift cancels.
     """
@@ -232,4 +245,4 @@ def _dual(
             block = np.tril(inverse[np.ix_(rows, rows)])
             block += np.tril(block, -1).T
             held_out[rows] = np.linalg.solve(block - intercept, residual[rows])
-        yield held_out
+        yield held_out, residual

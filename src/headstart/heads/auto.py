@@ -65,7 +65,7 @@ def fit(
     return replace(head, settings={**head.settings, "chosen_from": losses}) if len(losses) > 1 else head
 
 
-def compete(data: HeadData, *, scaling: str = "features") -> list[Validated]:
+def compete(data: HeadData, *, scaling: str = "features", closed: Validated | None = None) -> list[Validated]:
     """Cross-validate every head that these pictures call for.
 
     With one picture a class nothing can be measured, and the prototype, which assumes least, is the only one. Logistic
@@ -74,11 +74,12 @@ def compete(data: HeadData, *, scaling: str = "features") -> list[Validated]:
 
     Args:
         scaling: what ridge and logistic regression are fitted with (`_scaling`).
+        closed: ridge regression, where it was cross-validated before.
     """
     clean = data.labels[: data.clean]  # further views of a picture are no more pictures
     if not scorable(data.labels, data.folds).any():
         return [find("prototype").validate(data, {})]
-    found: list[Validated] = [find("ridge").validate(data, {"scaling": scaling})]
+    found: list[Validated] = [closed or find("ridge").validate(data, {"scaling": scaling})]
     linear = find("linear")
     if linear.work(data) <= max(_FLOPS, FLOPS_AN_IMAGE * len(clean)):
         found.append(linear.validate(data, {"scaling": scaling}))

@@ -26,7 +26,7 @@ from headstart.heads._softmax import chooses as chooses
 from headstart.heads._softmax import head_of, one_layer, sample
 from headstart.heads._softmax import notes as notes
 from headstart.heads._softmax import untrained as untrained
-from headstart.probes import scores_out_of_fold
+from headstart.probes import HeldOut, scores_out_of_fold
 
 NAME = "ridge"
 SUMMARY = "ridge regression on one-hot targets, in closed form; fast for any number of classes"
@@ -35,6 +35,7 @@ OUTPUTS = ("softmax",)
 
 STRENGTHS = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 """Penalties that are tried, as shares of the mean eigenvalue, from strong to weak."""
+_NEAR = (3.0, 1.0, 0.3)
 _A_CLASS = 10  # rows of a class that a strength is chosen on, where there are many classes
 _ENTRIES = 400_000  # scores that a sharpness is fitted on, at most: one number needs no more
 _SHARPEST, _BLUNTEST = 300.0, 0.1
@@ -46,8 +47,8 @@ def shape(classes: int, options: Mapping[str, Any], *, activation: str = "softma
     return one_layer(classes, activation)
 
 
-def _options(options: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[str, ...]]:
-    """Strengths and scalings to try."""
+def _options(options: Mapping[str, Any]) -> tuple[tuple[float, ...], str]:
+    """Strengths to try, and the scaling."""
     check_options(NAME, options, ["strength", "scaling"])
     strength, scaling = options.get("strength"), options.get("scaling")
     if strength is not None and (
@@ -58,7 +59,7 @@ def _options(options: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[str, 
         raise RecipeError(
             f"scaling of the ridge head is {' or '.join(SCALINGS)}; got {scaling!r}.{near(str(scaling), SCALINGS)}"
         )
-    return STRENGTHS if strength is None else (float(strength),), (scaling,) if scaling else ("features",)
+    return STRENGTHS if strength is None else (float(strength),), scaling or "features"
 
 
 def fit(
@@ -81,16 +82,19 @@ def work(data: HeadData) -> float:
     return float(2.0 * count * width * side + len(STRENGTHS) * side**2 * (5 * side + 12 * data.classes))
 
 
-def validate(data: HeadData, options: Mapping[str, Any]) -> Validated:
-    """Cross-validate strengths and scalings on the rows of `sample`."""
+def validate(data: HeadData, options: Mapping[str, Any], *, near: float | None = None) -> Validated:
+    """Cross-validate strengths on the rows of `sample`.
+
+    Args:
+        near: a strength that was best on fewer rows: those about it are tried alone.
+    """
     rows = sample(data, a_class=_A_CLASS)
-    strengths, scalings = _options(options)
+    strengths, scaling = _options(options)
+    if near is not None:
+        strengths = tuple(near * factor for factor in _NEAR)
     features = data.features if len(rows) == len(data.features) else data.features[rows]
-    return min(
-        (search(standardised(features, data.parts, scaling), data.labels[rows], merged(data.folds[rows]),
-                scaling=scaling, strengths=strengths, rows=rows) for scaling in scalings),
-        key=lambda found: float(found.settings["loss"]),
-    )  # fmt: skip
+    X = standardised(features, data.parts, scaling)
+    return search(X, data.labels[rows], merged(data.folds[rows]), scaling=scaling, strengths=strengths, rows=rows)
 
 
 def search(
@@ -109,33 +113,41 @@ def search(
     known = scorable(labels, folds)
     known = known if known.any() else np.ones(len(labels), bool)
     table: list[dict[str, float]] = []
-    best: tuple[float, float, float, np.ndarray] | None = None
+    best: tuple[float, float, HeldOut] | None = None
     worse = 0
-    for strength, scores in scores_out_of_fold(X, labels, folds, strengths):
-        sharp, loss = sharpness(scores[known], labels[known])
-        accuracy = float((scores[known].argmax(axis=1) == labels[known]).mean())
-        table.append({"strength": strength, "accuracy": accuracy, "loss": loss})
+    for found in scores_out_of_fold(X, labels, folds, strengths):
+        sharp, loss = sharpness(found.scores[known], labels[known])
+        accuracy = float((found.scores[known].argmax(axis=1) == labels[known]).mean())
+        table.append({"strength": found.strength, "accuracy": accuracy, "loss": loss})
         worse = worse + 1 if best is not None and loss >= best[0] else 0
         if best is None or loss < best[0]:
-            best = (loss, strength, sharp, scores)
+            best = (loss, sharp, found)
         if worse == 2:
             break
     if best is None:
         raise ValueError(f"no strength could be fitted. Received: strengths={strengths}")
-    loss, strength, sharp, scores = best
-    settings = {"strength": strength, "sharpness": sharp, "scaling": scaling, "loss": loss, "chosen_on": len(labels)}
-    return Validated(NAME, settings, rows, softmax(np.float32(sharp) * scores), tuple(table))
+    loss, sharp, found = best
+    settings = {
+        "strength": found.strength, "sharpness": sharp, "scaling": scaling, "loss": loss, "chosen_on": len(labels)
+    }  # fmt: skip
+    weights = X.T @ found.dual if found.dual is not None else None
+    return Validated(NAME, settings, rows, softmax(np.float32(sharp) * found.scores), tuple(table), state=weights)
 
 
 def finish(data: HeadData, validated: Validated) -> tuple[Layer, ...]:
     """Fit on all rows at the strength that was found: one softmax layer on raw features."""
     settings = validated.settings
-    fitted = _ridge.layer(
-        data.features, data.matrix, float(settings["strength"]), chosen_on=int(settings["chosen_on"]),
-        scale=scales(data.features, data.parts, str(settings["scaling"])),
-    )  # fmt: skip
+    scale = mean, divisor = scales(data.features, data.parts, str(settings["scaling"]))
+    if validated.state is not None and len(validated.rows) == len(data.features):
+        kernel = validated.state / divisor[:, None]
+        bias = data.matrix.mean(axis=0) - mean @ kernel
+    else:
+        fitted = _ridge.layer(
+            data.features, data.matrix, float(settings["strength"]), chosen_on=int(settings["chosen_on"]), scale=scale
+        )
+        kernel, bias = fitted.kernel, fitted.bias
     sharp = np.float32(settings["sharpness"])
-    return (Layer(fitted.kernel * sharp, fitted.bias * sharp, "softmax"),)
+    return (Layer(kernel * sharp, bias * sharp, "softmax"),)
 
 
 def sharpness(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
