@@ -68,19 +68,19 @@ def checkout(revision):
             subprocess.run([*git, "remove", "--force", str(place)], check=True)
 
 
-def measure_tasks(tasks, *, shared, cache, seeds, against=AGAINST, code=HERE.parent, done=None):
-    """What each choice came to on each task, by name; `done` is called with them after every task."""
+def measure_tasks(tasks, *, shared, cache, seeds, against=AGAINST, code=HERE.parent):
+    """What each choice came to on each task, by name."""
     cache.mkdir(parents=True, exist_ok=True)
     shared, cache, found = shared.resolve(), cache.resolve(), {}
     with contextlib.ExitStack() as stack:
         other = stack.enter_context(checkout(against)) if against != "none" else None
+        where = (shared, cache, seeds, tasks)  # one process a part: what it has opened serves all tasks
+        child("draw", code, *where)
+        folders = {"headstart": child("train", code, *where)}
+        if other:
+            folders["against"] = child("train", other, *where)
+        folders["rivals"] = child("rivals", other or code, *where)
         for name in tasks:
-            where = (shared, cache, seeds, [name])
-            child("draw", code, *where)
-            folders = {"headstart": child("train", code, *where)}
-            if other:
-                folders["against"] = child("train", other, *where)
-            folders["rivals"] = child("rivals", other or code, *where)
             kept = {
                 kind: [json.loads((folder / f"{name}-{seed}.json").read_text()) for seed in range(seeds)]
                 for kind, folder in folders.items()
@@ -89,8 +89,6 @@ def measure_tasks(tasks, *, shared, cache, seeds, against=AGAINST, code=HERE.par
                 sys.exit(f"{name}: the choices were measured on different draws")
             found[name] = summed_up(kept)
             print(f"{name}: {_in_words(found[name], against)}", file=sys.stderr, flush=True)
-            if done:
-                done(found)
     return found
 
 
@@ -258,23 +256,19 @@ def main():
     parser.add_argument("--shared", type=Path, default=HERE.parent.parent / "shared", help="folder with data/")
     parser.add_argument("--cache", type=Path, default=CACHE, help=f"kept between runs (default: {CACHE})")
     parser.add_argument("--code", type=Path, default=HERE.parent, help="the checkout whose headstart is measured")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything here, after every task")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything here, after each half")
     given = parser.parse_args()
     halves = {half: of_half(half, given.tasks) for half in HALVES if given.half in (half, "both")}
     told = {"seeds": given.seeds, "against": given.against, "halves": {}, "tasks": {}}
     for half, names in halves.items():
-
-        def done(found, half=half):
+        found = measure_tasks(
+            names, shared=given.shared, cache=given.cache, seeds=given.seeds, against=given.against, code=given.code,
+        ) if names else {}  # fmt: skip
+        if found:
             told["tasks"].update(found)
             told["halves"][half] = over(found)
             if given.json:
                 given.json.write_text(json.dumps(told, indent=1))
-
-        found = measure_tasks(
-            names, shared=given.shared, cache=given.cache, seeds=given.seeds, against=given.against, code=given.code,
-            done=done,
-        ) if names else {}  # fmt: skip
-        if found:
             print(f"\n## {half}, mean accuracy over {given.seeds} seeds\n\n{table(found, given.against)}", flush=True)
 
 

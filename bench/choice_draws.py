@@ -4,6 +4,7 @@ Draws are files, so that each revision is given the same rows. What hangs togeth
 never measured on.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -27,6 +28,7 @@ MOST = 1_000
 SIDE = 64
 
 
+@functools.cache
 def opened(name, shared, cache):
     """A set by its name, hashed and tied; what was tied is kept in a file, so that each revision sees the same."""
     base, _, how = name.partition(":")
