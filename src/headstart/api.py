@@ -246,6 +246,8 @@ def load_recipe(recipe: str | os.PathLike[str], **decisions: Unpack[Decisions]) 
 def source(name: str) -> Source:
     """The pretrained network called `name`, or a local `.keras` file as one.
 
+    `NAME@SIZE` is a network at another picture size, `NAME+NAME` are several side by side as one source.
+
     Raises:
         SourceError: there is none; the message has near matches.
     """
@@ -265,7 +267,8 @@ def summary(
         source: name of the source, or the path of a `.keras` file.
         image_size: (height, width) in pixels; None for the source's own.
         weights: the path of a weight file, to see whether it fits; else it does not matter.
-        cut: name of the layer to cut at; None for the deepest cut there is.
+        cut: name of the layer to cut at, several with `+` between them; None for the deepest cut there is, of each
+            network where several stand side by side.
 
     Returns:
         A `Summary`: it prints as a table, iterates over the layers up to the cut, and `layer(name)` finds any.

@@ -15,7 +15,8 @@ HELP = """
 List the pretrained networks: name, parameters, size, default input, licence, and whether it is here already.
 
 NAME is the whole name of one, or the path of a .keras file: then its layers are shown, with their output shapes, up
-to the cut. No weights are fetched for that. Part of a name lists the networks that have it in theirs.
+to the cut. No weights are fetched for that. Part of a name lists the networks that have it in theirs. NAME@SIZE is a
+network at another picture size, NAME+NAME are several side by side.
 
 \b
 headstart sources
@@ -23,6 +24,7 @@ headstart sources --here
 headstart sources mobile
 headstart sources inceptionv3 --image-size 150 --cut mixed7
 headstart sources inceptionv3 --layer mixed7
+headstart sources efficientnet_lite0+efficientnet_lite0@320
 """
 
 
@@ -32,7 +34,7 @@ headstart sources inceptionv3 --layer mixed7
 @click.option("--layer", metavar="NAME", help="Show this layer alone.")
 @click.option("--image-size", metavar="N|HxW", callback=_common.image_size, help="Pixels; the source's own by default.")
 @click.option("--weights", metavar="FILE|random", help="A weight file, to see whether it fits.")
-@click.option("--cut", metavar="LAYER", help="Where the source is cut; the deepest cut by default.")
+@click.option("--cut", metavar="LAYER[+LAYER]", help="Where the source is cut; the deepest cut by default.")
 @_common.as_json
 def command(name: str | None, here: bool, as_json: bool, layer: str | None, **wanted: Any) -> None:
     from headstart import sources

@@ -22,6 +22,8 @@ headstart train flowers/ -o flowers.keras
 headstart train flowers/ -o flowers.keras --source mobilenet --image-size 160
 headstart train flowers/ -o flowers.keras --source mobilenet --weights my.h5
 headstart train flowers/ -o flowers.keras --source auto
+headstart train flowers/ -o flowers.keras --source efficientnet_lite0+efficientnet_lite1
+headstart train flowers/ -o flowers.keras --source efficientnet_lite0@320
 headstart train labels.csv -o model.keras --head dense --augment light
 headstart train flowers/ -o flowers.keras --fine-tune blocks=3 --budget 120
 headstart train flowers/ -o flowers.keras --fine-tune off
@@ -43,7 +45,12 @@ holds that of the run it came from. Options beside it go before what it says.
 @click.argument("photos")
 @_common.output_option
 @click.option("--recipe", metavar="NAME|FILE", help="Every decision at once; the defaults below are without one.")
-@click.option("--source", help="Pretrained network, or auto for the best that is here.  [default: efficientnet_lite0]")
+@click.option(
+    "--source",
+    metavar="NAME",
+    help="Pretrained network, NAME@SIZE for another picture size, NAME+NAME for several side by side, or auto for the"
+    " best that is here.  [default: efficientnet_lite0]",
+)
 @_common.weights_option
 @_common.image_size_option
 @click.option(

@@ -167,9 +167,9 @@ def member_of(source: Source, layer: str) -> int:
     >>> member_of(find("vgg16+mobilenetv2"), "mobilenetv2-out_relu")
     1
     """
-    found = members(source)
-    starts = _side_by_side.prefixes(found) if len(found) > 1 else [""]
-    return next((number for number, start in enumerate(starts) if layer.startswith(start)), 0)
+    starts = source.variant.get("prefixes")
+    found = enumerate(starts if isinstance(starts, list) else [])
+    return next((number for number, start in found if layer.startswith(start)), 0)
 
 
 def build(

@@ -54,6 +54,7 @@ def open_source(name: str, find: Callable[[str], Source]) -> Source | None:
         members.append(_resized(find(plain), size) if size else find(plain))
     sizes = [member.image_size for member in members]
     _check_distinct(members, sizes)
+    starts = prefixes(members)
     return Source(
         name="+".join(member.name for member in members),
         family=FAMILY,
@@ -65,9 +66,9 @@ def open_source(name: str, find: Callable[[str], Source]) -> Source | None:
         preprocessing=IDENTITY,
         block_pattern=tuple(
             f"{re.escape(prefix)}(?:{member.block_pattern})" if isinstance(member.block_pattern, str) else None
-            for member, prefix in zip(members, prefixes(members), strict=True)
+            for member, prefix in zip(members, starts, strict=True)
         ),
-        variant={"members": [member.name for member in members]},
+        variant={"members": [member.name for member in members], "prefixes": starts},
     )
 
 
