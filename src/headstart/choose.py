@@ -21,7 +21,7 @@ import numpy as np
 
 from headstart import heads, multi_layer
 from headstart.features import Features
-from headstart.few import merged, scorable
+from headstart.few import few, merged, scorable
 from headstart.heads import HeadData, Validated, auto, ridge
 from headstart.heads._scaling import standardised
 from headstart.intervals import wilson
@@ -291,6 +291,7 @@ def _fitted(
     closed = sorted(run(closed_form, best), key=lambda pair: _rank(pair[0]))
     narrow = next((pair for pair in closed[1:] if len(pair[0].layers) == 1), None)
     most = [closed[0], *([narrow] if narrow is not None and len(closed[0][0].layers) > 1 else [])]
+    most = closed if few(labels) else most  # where pictures are few, all of it takes no time
     competed = run(lambda pair: (pair[0], auto.compete(data(pair[0]), scaling=pair[0].scaling, closed=pair[1])), most)
     others = (validated(each, found) for each, tried in competed for found in tried if found.head != ridge.NAME)
     return [*(each for each, _ in closed), *others]

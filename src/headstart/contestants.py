@@ -331,7 +331,7 @@ def _out_of_fold(name: str, data: HeadData, scaling: str) -> tuple[np.ndarray, i
     if name == "dense":
         return _dense(data.features, data.labels, data.folds, data.classes)
     module = heads.find(name)
-    options = {} if scaling == "features" or name == "prototype" else {"scaling": scaling}
+    options = {} if scaling == "features" else {"scaling": scaling}
     size = (data.features.shape[1] + 1) * data.classes
     return module.validate(data, options).out_of_fold, size
 

@@ -85,7 +85,7 @@ def compete(data: HeadData, *, scaling: str = "features", closed: Validated | No
         found.append(linear.validate(data, {"scaling": scaling}))
         found.append(find("blend").of(*found))
     if few(clean):
-        found.append(find("prototype").validate(data, {}))
+        found.append(find("prototype").validate(data, {"scaling": scaling}))
     return found
 
 

@@ -22,7 +22,8 @@ import numpy as np
 from headstart.errors import RecipeError
 from headstart.few import merged
 from headstart.halves import widened
-from headstart.heads import Head, HeadData, Layer, Validated, Watcher, check_options, moments, softmax
+from headstart.heads import Head, HeadData, Layer, Validated, Watcher, check_options, softmax
+from headstart.heads._scaling import scales, standardised
 from headstart.heads._softmax import chooses as chooses
 from headstart.heads._softmax import head_of, one_layer, sample
 from headstart.heads._softmax import notes as notes
@@ -36,7 +37,6 @@ OUTPUTS = ("softmax",)  # what lies nearest is one of them
 SHRINKAGES = (0.02, 0.1, 0.3, 0.6, 0.9, 1.0)
 TEMPERATURES = tuple(float(t) for t in np.logspace(-5, 1, 61))
 """As shares of the mean squared distance by which the second class lies further than the nearest."""
-_PSEUDO = 20  # pictures that the spread of all features together counts for, where that of each is estimated
 _FAR = 1e30  # the distance to a class that has no other picture
 
 
@@ -47,7 +47,7 @@ def shape(classes: int, options: Mapping[str, Any], *, activation: str = "softma
 
 
 def _shrinkages(options: Mapping[str, Any]) -> tuple[float, ...]:
-    check_options(NAME, options, ["shrinkage"])
+    check_options(NAME, options, ["shrinkage", "scaling"])
     if "shrinkage" not in options:
         return SHRINKAGES
     value = options["shrinkage"]
@@ -82,16 +82,20 @@ def validate(data: HeadData, options: Mapping[str, Any]) -> Validated:
     Rows of which nothing can be said keep the probabilities of a far class.
     """
     rows = sample(data)
+    scaling = str(options.get("scaling", "features"))
     found = cross_validate(
-        data.features[rows], data.labels[rows], data.folds[rows], classes=data.classes, shrinkages=_shrinkages(options)
-    )
-    settings = {"shrinkage": found.shrinkage, "temperature": found.temperature}
+        data.features[rows], data.labels[rows], data.folds[rows], classes=data.classes,
+        shrinkages=_shrinkages(options), parts=data.parts, scaling=scaling,
+    )  # fmt: skip
+    settings = {"shrinkage": found.shrinkage, "temperature": found.temperature, "scaling": scaling}
     return Validated(NAME, settings, rows, found.out_of_fold)
 
 
 def finish(data: HeadData, validated: Validated) -> tuple[Layer, ...]:
     """Fit on all rows with the shrinkage and the temperature that were found."""
-    return (_layer(data, float(validated.settings["shrinkage"]), float(validated.settings["temperature"])),)
+    settings = validated.settings
+    scale = scales(data.features, data.parts, str(settings["scaling"]))
+    return (_layer(data, float(settings["shrinkage"]), float(settings["temperature"]), scale=scale),)
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ class CrossValidation:
 
 def cross_validate(
     features: np.ndarray, labels: np.ndarray, folds: np.ndarray, *, classes: int,
-    shrinkages: tuple[float, ...] = SHRINKAGES,
+    shrinkages: tuple[float, ...] = SHRINKAGES, parts: tuple[int, ...] = (), scaling: str = "features",
 ) -> CrossValidation:  # fmt: skip
     """The shrinkage and the temperature of least out-of-fold loss.
 
@@ -120,10 +124,11 @@ def cross_validate(
         labels: 0 .. classes − 1.
         folds: which fold holds a picture out; a fold for each row leaves one out at a time, in closed form, and where
             rows share so many folds, as views of a picture do, these are taken together (`few.merged`).
+        parts, scaling: how the features are scaled (`_scaling`).
     """
     from threadpoolctl import threadpool_limits
 
-    X, _, _ = _scaled(features)
+    X = standardised(features, parts, scaling)
     with threadpool_limits(1, user_api="blas"):
         spread = _of_span(X)
         alone = len(np.unique(folds)) == len(folds)
@@ -166,18 +171,6 @@ def _of_span(X: np.ndarray) -> _Spread:
     values, vectors = np.linalg.eigh(X @ X.T)
     kept = values > max(values[-1], 0.0) * 1e-12
     return _Spread(vectors[:, kept] * np.sqrt(values[kept]), dimensions)
-
-
-def _scaled(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features of like spread, with mean and deviation; few pictures tell little of one feature's own."""
-    mean, deviation = moments(features)
-    constant = deviation == 1
-    pooled = float((deviation[~constant] ** 2).mean()) if (~constant).any() else 1.0
-    weight = len(features) / (len(features) + _PSEUDO)
-    own = np.sqrt(weight * deviation**2 + (1 - weight) * pooled)
-    own[constant] = max(np.sqrt(pooled), 1.0)
-    scaled: np.ndarray = (widened(features) - mean) / own
-    return scaled, mean, own
 
 
 def _means(points: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -282,10 +275,12 @@ def _log_share(labels: np.ndarray, classes: int) -> np.ndarray:
     return result
 
 
-def _layer(data: HeadData, shrinkage: float, temperature: float) -> Layer:
+def _layer(
+    data: HeadData, shrinkage: float, temperature: float, *, scale: tuple[np.ndarray, np.ndarray]
+) -> Layer:  # fmt: skip
     """The fit on all pictures as one layer on raw features."""
-    X, mean, deviation = _scaled(data.features)
-    X = X.astype(np.float64)
+    mean, deviation = scale
+    X = ((widened(data.features) - mean) / deviation).astype(np.float64)
     centres, counts = _means(X, data.labels, data.classes)
     rest = X - centres[data.labels]
     freedom = max(len(X) - int((counts > 0).sum()), 1)
