@@ -59,6 +59,7 @@ class Decisions(TypedDict, total=False):
     pooling: str
     head: str
     head_options: dict[str, Any]
+    prefer: str
     augment: str | dict[str, Any]
     views: int | str
     fine_tune: str
@@ -371,7 +372,7 @@ def evaluate(
 
 def rank(
     photos: Photos, sources: str | Sequence[str] | None = None, *, heads: str | Sequence[str] | None = None,
-    image_size: tuple[int, int] | None = None, pooling: str = AUTO, budget: float | None = None,
+    image_size: tuple[int, int] | None = None, pooling: str = AUTO, budget: float | None = None, prefer: str = AUTO,
     report: str | os.PathLike[str] | None = None, holdout: float = 0.2, folds: int = 5, seed: int = 0,
     progress: Stages = silent,
 ) -> Ranking:  # fmt: skip
@@ -381,10 +382,12 @@ def rank(
         photos: any form of PHOTOS, or a `Dataset`; pictures that `train` would measure on take no part.
         sources: names, or one text with commas: `NAME`, `NAME=FILE` for weights of your own, `NAME@SIZE` for another
             picture size; None for all sources that are here.
-        heads: any of `linear`, `prototype`, `dense`; None for all of them.
+        heads: any of `ridge`, `linear`, `blend`, `prototype`, `dense`; None for all of them.
         image_size: (height, width) in pixels for sources that name none; None for each source's own.
         pooling: `avg`, `max` or `avg+max`; `auto` tries all three.
         budget: seconds after which the best answer so far is wanted, above 0; None for as long as it takes.
+        prefer: of rows that are level by loss, recommend the cheapest at prediction (`small`), the one of least loss
+            (`accurate`), or the cheapest where they can hardly be told apart (`auto`).
         report: where to write a page with the picture and the table, ending in `.html`.
         holdout, folds, seed: as in `Recipe`.
         progress: called with (stage, done, total) as work goes on.
@@ -405,7 +408,9 @@ def rank(
         raise InputError(f"a budget is a number of seconds above 0; got {budget!r}")
     if report is not None and (why := why_not_writable(report)):
         raise InputError(why)
-    Recipe(holdout=holdout, folds=folds, seed=seed, pooling=pooling, image_size=image_size)  # refuses what is not known
+    Recipe(
+        holdout=holdout, folds=folds, seed=seed, pooling=pooling, image_size=image_size, prefer=prefer
+    )  # refuses what is not known
     if pooling == "flatten":
         raise RecipeError("flattened features are too wide to rank cuts by; use avg, max or avg+max")
     wanted = contenders(sources, image_size=image_size, pooling=None if pooling == AUTO else pooling, seed=seed)
@@ -414,7 +419,7 @@ def rank(
     check_heads(names)
     found = find_best(
         _opened(photos), wanted, names=names, pooling=None if pooling == AUTO else pooling, holdout=holdout,
-        folds=folds, seed=seed, budget=budget, progress=progress,
+        folds=folds, seed=seed, budget=budget, prefer=prefer, progress=progress,
     ).ranking  # fmt: skip
     return found if report is None else found.write_report(report)
 

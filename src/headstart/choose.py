@@ -282,7 +282,7 @@ def _fitted(
 
     if head != "auto":
         module = heads.find(head if hasattr(heads.find(head), "validate") else "linear")
-        return list(run(lambda each: validated(each, module.validate(data(each), {})), best))
+        return list(run(lambda each: validated(each, module.validate(data(each), {"scaling": each.scaling})), best))
 
     def closed_form(each: Candidate) -> tuple[Candidate, Validated]:
         found = ridge.validate(data(each), {"scaling": each.scaling}, near=each.strength)

@@ -23,7 +23,7 @@ from headstart.progress import Progress
 from headstart.racing import OutOfRaceError, OutOfTimeError
 from headstart.ranking import HEADS, Row
 from headstart.store import Store
-from headstart.trunk import PendingTrunk
+from headstart.trunk import PendingTrunk, cut_name
 
 FINALISTS = 6
 """Cuts that are fitted with the first head, at most."""
@@ -291,14 +291,14 @@ class Pool:
         probe: bool = False,
     ) -> Row:  # fmt: skip
         contender, trunk = self.contenders[screened.name], screened.features.trunk
-        spec = contender.spec
+        spec, name = contender.spec, cut_name(cut.layers, trunk.outputs)
         return Row(
-            screened.name, cut.layer, cut.pooling, head, cut.accuracy, cut.low, cut.high, len(cut.right),
+            screened.name, name, cut.pooling, head, cut.accuracy, cut.low, cut.high, len(cut.right),
             seconds=screened.seconds + seconds, milliseconds_per_image=self._cost((screened, cut)),
             size_mb=costs.megabytes(trunk, cut.outputs, size, whole=contender.size_mb), dimensions=cut.dimensions,
             loss=cut.loss, neighbours=cut.neighbours, probe=probe,
             recipe={"source": spec.source, "weights": spec.weights, "image_size": list(spec.image_size),
-                    "cut": cut.layer, "pooling": cut.pooling, "head": head,
+                    "cut": name, "pooling": cut.pooling, "head": head,
                     "head_options": {"scaling": cut.scaling} if cut.scaling != "features" else {}},
             places=places, right=cut.right, losses=cut.losses,
         )  # fmt: skip

@@ -579,10 +579,10 @@ class _Run:
         return score(answers, self.labels[self.judge], self.dataset.classes, split=where, rows=self.judge)
 
 
-def named(outputs: Sequence[Output]) -> dict[str, str]:
-    """`cut` and `pooling` of a recipe, as these outputs have them."""
-    cut, pooling = cut_of(outputs).split(", ")
-    return {"cut": cut, "pooling": pooling}
+def named(outputs: Sequence[Output], every: Sequence[Output]) -> dict[str, str]:
+    """Give `cut` and `pooling` of a recipe, as these of the outputs of a trunk have them."""
+    _, pooling = cut_of(outputs).split(", ")
+    return {"cut": trunk.cut_name((output.layer for output in outputs), every), "pooling": pooling}
 
 
 def _spread(rows: np.ndarray, most: int, seed: int) -> np.ndarray:

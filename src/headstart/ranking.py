@@ -73,11 +73,6 @@ class Row:
     losses: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
 
     @property
-    def layers(self) -> int:
-        """How many cuts stand side by side."""
-        return self.cut.count("+") + 1
-
-    @property
     def label(self) -> str:
         return f"{self.source}, {self.cut}, {self.pooling}, {self.head}"
 

@@ -25,7 +25,8 @@ class Recipe:
         image_size: (height, width) in pixels; None for the source's own.
         preprocessing: `source` scales pixels as the source was trained on them; `unit` divides them by 255, as many
             tutorials do for any source.
-        cut: name of a layer, several with `+` between them (side by side), or `auto`.
+        cut: name of a layer, several with `+` between them (side by side), `all` for all block ends side by side, or
+            `auto`.
         pooling: `avg`, `max`, `avg+max`, `flatten`, or `auto`.
         head: name of a head, or `auto`: the best out of fold of those that the pictures call for.
         head_options: what the head is told, such as `layers` and `epochs` of the dense one.

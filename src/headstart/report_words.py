@@ -43,11 +43,13 @@ def shown(text: str, limit: int = 60) -> str:
 
 
 def cuts(layers: str) -> str:
-    """The layers of a cut; where several are joined the first and the last of them, and how many there are.
+    """Name the layers of a cut; where several are joined the first and the last of them, and how many there are.
 
-    >>> cuts("mixed7"), cuts("mixed3+mixed7"), cuts("mixed3+mixed5+mixed7")
-    ('mixed7', 'mixed3 + mixed7', 'mixed3 … mixed7, 3 cuts')
+    >>> cuts("mixed7"), cuts("mixed3+mixed7"), cuts("mixed3+mixed5+mixed7"), cuts("all")
+    ('mixed7', 'mixed3 + mixed7', 'mixed3 … mixed7, 3 cuts', 'all block ends')
     """
+    if layers == "all":
+        return "all block ends"
     names = layers.split("+")
     return " + ".join(names) if len(names) < 3 else f"{names[0]} … {names[-1]}, {len(names)} cuts"
 

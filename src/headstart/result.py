@@ -32,7 +32,7 @@ from headstart.ranking import Ranking
 from headstart.recipe import Recipe
 from headstart.rejection import Rejection
 from headstart.thresholds import Thresholds
-from headstart.trunk import cuts_of
+from headstart.trunk import ALL, Output, cut_name, cuts_of
 from headstart.tuning_evidence import Tuning
 
 
@@ -202,6 +202,11 @@ class TrainResult:
         told: dict[str, Any] = self.frozen_evaluation.headline.as_dict()
         return told
 
+    @property
+    def _tried_on(self) -> tuple[Output, ...]:
+        """The outputs that the choice was among: the frozen network's, whether or not it was tuned then."""
+        return (self.frozen.features if self.frozen is not None else self.features).outputs
+
     def _figures(self) -> dict[str, Any]:
         """What is measured of classes."""
         measured = self.evaluation.as_dict()
@@ -221,15 +226,24 @@ class TrainResult:
             "confusion": self.evaluation.confusion.tolist(),
             "choices": [
                 {
-                    "cut": c.layer,
+                    "cut": cut_name(c.layers, self._tried_on),
                     "pooling": c.pooling,
+                    "head": c.head,
+                    "scaling": c.scaling,
                     "dimensions": c.dimensions,
                     "accuracy": _number(c.accuracy),
                     "low": c.low,
                     "high": c.high,
+                    "loss": _number(c.loss),
+                    "n": len(c.right),
                 }
                 for c in self.choice.candidates
             ],
+            "choice": {
+                "why": self.choice.why,
+                "prefer": self.recipe.prefer,
+                "out_of_fold": self.choice.estimate.as_dict() if self.choice.estimate else None,
+            },
         }
 
     def _other_figures(self) -> dict[str, Any]:
@@ -249,7 +263,8 @@ class TrainResult:
             "rejection": self.rejection.as_dict() if self.rejection else None,
             "test_opened": opened,
             "choices": [
-                {"cut": c.layer, "pooling": c.pooling, "dimensions": c.dimensions, "accuracy": None,
+                {"cut": cut_name(c.layers, self._tried_on), "pooling": c.pooling, "dimensions": c.dimensions,
+                 "accuracy": None,
                  "score": _number(c.accuracy), "low": c.low, "high": c.high, "loss": _number(c.loss)}
                 for c in self.choice.candidates
             ],
@@ -348,7 +363,10 @@ def facts_of(
             "keras": importlib.metadata.version("keras"),
             "python": platform.python_version(),
             "engine": trunk.numerics,
-            "features": [output.fingerprint for output in trunk.outputs if output.layer in cuts_of(recipe.cut)],
+            "features": [
+                output.fingerprint for output in trunk.outputs
+                if recipe.cut == ALL or output.layer in cuts_of(recipe.cut)
+            ],
             "data": dataset.digest,
             "trained_on": trained.as_dict(),
         },

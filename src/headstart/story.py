@@ -14,8 +14,10 @@ from headstart.errors import PictureError, SourceError
 from headstart.evaluate import Rate
 from headstart.findings import Finding
 from headstart.predictions import Prediction
+from headstart.trunk import cut_name
 
 if TYPE_CHECKING:
+    from headstart.choose import Candidate
     from headstart.ranking import Ranking, Row
     from headstart.result import TrainResult
 
@@ -136,13 +138,21 @@ def _choices(result: TrainResult) -> tuple[report.Choice, ...]:
             for row in result.ranking.rows
         )  # fmt: skip
     chosen, tried = result.choice.chosen, result.choice.candidates
+    every = (result.frozen.features if result.frozen is not None else result.features).outputs
     return tuple(
         report.Choice(
-            c.layer, c.pooling, "linear" if c.finalist else "ridge probe", c.dimensions, _share(c.accuracy),
-            _share(c.low), _share(c.high), c is chosen, result.choice.why if c is chosen else "",
+            cut_name(c.layers, every), c.pooling, _head(c), c.dimensions, _share(c.accuracy), _share(c.low),
+            _share(c.high), c is chosen, f"loss {c.loss:.3f}, n = {len(c.right):,}"
+            + (f"; {result.choice.why}" if c is chosen else ""),
         )
         for c in tried
     ) if len(tried) > 1 else ()  # fmt: skip
+
+
+def _head(candidate: Candidate) -> str:
+    """Name what a candidate was scored with."""
+    name = candidate.head if candidate.finalist else f"{candidate.head} probe"
+    return f"{name}, scaled by layers" if candidate.scaling == "layers" else name
 
 
 def _share(value: float) -> float:

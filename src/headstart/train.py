@@ -147,7 +147,7 @@ def train(
         head_start, first_pass = time.perf_counter(), features.seconds
         choice = ranked.choice if ranked else task.choose(
             features, train_rows, folds=fold, seed=recipe.seed,
-            joined=len(trunk.cuts_of(recipe.cut)) > 1, pooling=pooling, groups=group, prefer=recipe.prefer,
+            joined=trunk.is_joined(recipe.cut), pooling=pooling, groups=group, prefer=recipe.prefer,
             head=head_module.of_options(recipe.head_options) if recipe.head == AUTO else recipe.head,
             cost=costs.of(features.trunk), progress=lambda done, total: progress("choosing a cut", done, total),
         )  # fmt: skip
@@ -219,9 +219,12 @@ def train(
         base = measured(final, frozen.answers(rows[final])) if tuned is not None else None
         strange = rejection.measured(strange, shown, split=final)
         done = replace(
-            Recipe.from_dict({**recipe.as_dict(), **named(outputs), **tuning.decided}), image_size=wanted.image_size,
+            Recipe.from_dict({**recipe.as_dict(), **named(outputs, features.outputs), **tuning.decided}),
+            image_size=wanted.image_size,
             head=head.name, augment=views.told(recipe), views=views.count(recipe),
-            head_options=dict(head.settings) if head_module.BY_EPOCHS else recipe.head_options,
+            head_options=dict(head.settings) if head_module.BY_EPOCHS else {
+                **({"scaling": head.scaling} if head.scaling != "features" else {}), **recipe.head_options
+            },
         )  # fmt: skip
         result = TrainResult(
             dataset=dataset, features=features, choice=choice, head=head, evaluation=evaluation, before=before,

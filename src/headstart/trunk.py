@@ -9,7 +9,7 @@ import importlib.metadata
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -21,6 +21,8 @@ from headstart.errors import SourceError, near
 from headstart.files import cache_folder, file_digest, json_digest
 
 VERSION = 2  # of what is written to a trunk's folder
+ALL = "all"
+"""The cut that is all block ends side by side."""
 POOLINGS = ("avg", "max", "avg+max", "flatten")
 
 
@@ -159,12 +161,29 @@ def spec(
 
 
 def cuts_of(cut: str) -> tuple[str, ...]:
-    """The layers that a recipe's cut names: none for `auto`, several where they are joined by `+`.
+    """List the layers that a recipe's cut names: none for `auto` and `all`, several where they are joined by `+`.
 
     >>> cuts_of("auto"), cuts_of("mixed7"), cuts_of("mixed3+mixed7")
     ((), ('mixed7',), ('mixed3', 'mixed7'))
     """
-    return () if cut == "auto" else tuple(part.strip() for part in cut.split("+"))
+    return () if cut in ("auto", ALL) else tuple(part.strip() for part in cut.split("+"))
+
+
+def is_joined(cut: str) -> bool:
+    """Tell whether a recipe's cut means several layers side by side."""
+    return cut == ALL or len(cuts_of(cut)) > 1
+
+
+def cut_name(layers: Iterable[str], every: Sequence[Output]) -> str:
+    """Name a cut: its layers with `+` between them, or `all` where several are all block ends of a trunk.
+
+    Args:
+        layers: names, each once or more.
+        every: outputs of the trunk.
+    """
+    names = tuple(dict.fromkeys(layers))
+    whole = tuple(dict.fromkeys(output.layer for output in every))
+    return ALL if names == whole and len(names) > 1 else "+".join(names)
 
 
 def trunks_folder() -> Path:

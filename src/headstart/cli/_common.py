@@ -62,6 +62,11 @@ report_option = click.option(
     "--report", type=click.Path(path_type=Path), help="The page to write.  [default: beside the model, .html]"
 )
 no_report_option = click.option("--no-report", is_flag=True, help="Write no page.")
+prefer_option = click.option(
+    "--prefer", type=click.Choice(["auto", "small", "accurate"]),
+    help="Of choices that are level: the cheaper at prediction (small), the one of least loss (accurate), or the"
+    " cheaper where they can hardly be told apart.  [default: auto]",
+)  # fmt: skip
 seed_option = click.option("--seed", type=int, help="Decides splits, folds and initial weights.  [default: 0]")
 
 

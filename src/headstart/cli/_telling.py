@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -51,12 +52,14 @@ def tell(result: TrainResult, *, as_json: bool, against: Mapping[str, TrainResul
 
 def _rows(result: TrainResult) -> list[tuple[str, str]]:
     """Names and texts of the lines about a result."""
+    from headstart.report_words import cuts
+
     seconds, recipe = result.seconds, result.recipe
     parts = ", ".join(f"{count:,} {name}" for name, count in result.images().items() if count)
     rows = [
         ("pictures", f"{parts}, {_told_apart(result)}"),
-        ("source", f"{recipe.source}, cut at {recipe.cut}, {recipe.pooling} pooled, {result.head.name} head"),
-        ("why this cut", result.choice.why),
+        ("source", f"{recipe.source}, cut at {cuts(recipe.cut)}, {recipe.pooling} pooled, {result.head.name} head"),
+        ("why this choice", _why(result)),
     ]  # fmt: skip
     if result.ranking:
         tried = len(dict.fromkeys(row.source for row in result.ranking.rows))
@@ -105,6 +108,17 @@ def _rows(result: TrainResult) -> list[tuple[str, str]]:
         found = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts(result.findings).items())
         rows.append(("findings", f"{found}; see the report, or headstart check"))
     return rows
+
+
+def _why(result: TrainResult) -> str:
+    """Say what decided, and what a choice among so many can be expected to be worth."""
+    found, chosen = result.choice.estimate, result.choice.chosen
+    if found is None or math.isnan(found.bias):
+        return result.choice.why
+    return (
+        f"{result.choice.why}: accuracy {chosen.accuracy:.1%} out of fold (n = {len(chosen.right):,}),"
+        f" {found.accuracy:.1%} after correction for having been chosen among {found.candidates}"
+    )
 
 
 _RULES = {"classes": "calibration", "labels": "thresholds", "numbers": "interval"}

@@ -18,9 +18,9 @@ HELP = """
 Rank pretrained networks on PHOTOS: every source, cut, pooling and head, with what prediction costs. Nothing is trained.
 
 One pass a source gives all its cuts. Figures are out of fold on the training pictures; those that a final figure will
-be of take no part. Rows marked = cannot be told from the best by these pictures, and the cheapest of those that give
-nothing away to speak of is recommended, marked *. Then: headstart train PHOTOS --source auto, or the row's own source
-and cut.
+be of take no part. Rows marked = cannot be told from the best by these pictures; recommended, marked *, is the row of
+least loss, or one that is level with it and cheaper. Then: headstart train PHOTOS --source auto, or the row's own
+source and cut.
 
 \b
 headstart rank flowers/
@@ -40,7 +40,7 @@ SHOWN = 20
     metavar="A,B,C",
     help="NAME, NAME=FILE for weights of your own, NAME@SIZE.  [default: all that are here]",
 )
-@click.option("--heads", metavar="A,B", help="Heads to fit on the best cuts.  [default: linear,prototype,dense]")
+@click.option("--heads", metavar="A,B", help="Heads to fit on the best cuts.  [default: all of them]")
 @_common.image_size_option
 @click.option("--pooling", type=click.Choice(["auto", "avg", "max", "avg+max"]), help="[default: auto]")
 @click.option("--budget", metavar="SECONDS", type=float, help="Give the best answer by then, and say what is missing.")
@@ -48,18 +48,21 @@ SHOWN = 20
 @click.option(
     "--holdout", type=float, help="Share kept back for a final figure where there are no splits.  [default: 0.2]"
 )
+@_common.prefer_option
 @_common.seed_option
 @_common.as_json
 def command(
     photos: str, sources: str | None, heads: str | None, image_size: tuple[int, int] | None, pooling: str | None,
-    budget: float | None, report: Path | None, holdout: float | None, seed: int | None, as_json: bool,
+    budget: float | None, report: Path | None, prefer: str | None, holdout: float | None, seed: int | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
     from headstart.api import rank
 
     with _common.progress() as show:
         found = rank(
             _common.open_dataset(photos, show), sources, heads=heads, image_size=image_size, pooling=pooling or "auto",
-            budget=budget, report=report, holdout=0.2 if holdout is None else holdout, seed=seed or 0, progress=show,
+            budget=budget, report=report, prefer=prefer or "auto", holdout=0.2 if holdout is None else holdout,
+            seed=seed or 0, progress=show,
         )  # fmt: skip
     if as_json:
         _common.print_json(found.as_dict())

@@ -58,9 +58,18 @@ holds that of the run it came from. Options beside it go before what it says.
     type=click.Choice(["source", "unit"]),
     help="Scale pixels as the source was trained on them, or divide by 255.  [default: source]",
 )
-@click.option("--cut", metavar="LAYER|auto", help="Layer to cut at; several with + between.  [default: auto]")
+@click.option(
+    "--cut",
+    metavar="LAYER|all|auto",
+    help="Layer to cut at; several side by side with + between, or all block ends.  [default: auto]",
+)
 @click.option("--pooling", type=click.Choice(["auto", "avg", "max", "avg+max", "flatten"]), help="[default: auto]")
-@click.option("--head", metavar="NAME", help="auto, linear, prototype or dense.  [default: auto]")
+@click.option(
+    "--head",
+    metavar="NAME",
+    help="auto, ridge, linear, blend, prototype or dense.  [default: auto, the best out of fold]",
+)
+@_common.prefer_option
 @_common.epochs_option
 @click.option(
     "--augment", metavar="NAME|none", help="How training pictures are changed: flip, light, documents.  [default: none]"
