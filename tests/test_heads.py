@@ -14,6 +14,7 @@ from scipy.optimize import minimize
 from headstart import heads
 from headstart.errors import RecipeError
 from headstart.heads import HeadData, Layer, _design, _softmax, apply, linear, log_loss, softmax
+from headstart.heads._scaling import scales
 
 needs_tensorflow = pytest.mark.skipif(
     importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is not installed: pip install 'headstart[cpu]'"
@@ -31,8 +32,9 @@ def blobs(count: int, dimensions: int, *, classes: int = 3, spread: float = 1.5,
 
 
 def optimum(features: np.ndarray, labels: np.ndarray, classes: int, strength: float) -> np.ndarray:
-    """Probabilities of the penalised optimum over standardised features, in float64, by another solver."""
-    X = (features - features.mean(axis=0)) / features.std(axis=0)
+    """Probabilities of the penalised optimum over scaled features, in float64, by another solver."""
+    mean, divisor = scales(features)
+    X = (features - mean) / divisor
     X = np.c_[X, np.ones(len(X))]
     targets = np.eye(classes)[labels]
     penalised = np.r_[np.ones(features.shape[1]), 0.0][:, None]
@@ -67,7 +69,8 @@ def test_out_of_fold_probabilities_are_those_of_fits_that_left_the_fold_out():
     for fold in range(5):
         out = data.folds == fold
         # The features are scaled by the moments of all rows, so the folds' fits are made in that scale too.
-        scaled = (data.features - data.features.mean(axis=0)) / data.features.std(axis=0)
+        mean, divisor = scales(data.features)
+        scaled = (data.features - mean) / divisor
         centred = _refit(scaled[~out], data.labels[~out], scaled[out], 0.05)
         np.testing.assert_allclose(head.out_of_fold[out], centred, atol=0.01)
     assert head.accuracy == pytest.approx((head.out_of_fold.argmax(axis=1) == data.labels).mean())
@@ -202,7 +205,7 @@ def test_float16_features_are_used_at_full_precision():
 @pytest.mark.parametrize(
     ("module", "options", "message"),
     [
-        (linear, {"strenght": 1}, "no option 'strenght'; it has strength. Did you mean strength?"),
+        (linear, {"strenght": 1}, "no option 'strenght'; it has strength, scaling. Did you mean strength?"),
         (linear, {"units": 5}, "no option 'units'"),
         (linear, {"strength": 0}, "strength .* must lie above 0 .* got 0"),
         (linear, {"strength": float("nan")}, "got nan"),

@@ -302,7 +302,7 @@ def pick(finalists: Sequence[Candidate], *, prefer: str, cost: Cost) -> tuple[Ca
     best = min(finalists, key=_rank)
     level = [each for each in finalists if within(-best.losses, -each.losses, LEVEL[prefer])]
     word = f"it had the least loss out of fold of {len(finalists)} finalists"
-    if len({each.layers[-1] for each in level}) < 2:  # what costs the same is not worth measuring
+    if len({_ends(each) for each in level}) < 2:  # what costs the same is not worth measuring
         return best, word
     costs = {each.outputs: cost(each.outputs) for each in level}
     cheap = [each for each in level if costs[each.outputs] <= CHEAPER * costs[best.outputs]]
@@ -311,6 +311,11 @@ def pick(finalists: Sequence[Candidate], *, prefer: str, cost: Cost) -> tuple[Ca
     chosen = min(cheap, key=lambda each: (costs[each.outputs], each.loss))
     share = costs[chosen.outputs] / costs[best.outputs]
     return chosen, f"it is level with the least loss out of fold and costs {share:.0%} of that at prediction"
+
+
+def _ends(candidate: Candidate) -> frozenset[str]:
+    """The deepest layer of each network that it needs; those side by side have layers of different beginnings."""
+    return frozenset({layer.rpartition("-")[0]: layer for layer in candidate.layers}.values())
 
 
 def by_depth(outputs: Sequence[Output]) -> Cost:

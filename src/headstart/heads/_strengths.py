@@ -125,13 +125,15 @@ def predicted(known: Mapping[float, np.ndarray], strength: float) -> np.ndarray 
     return line
 
 
-def follow(problem: Problem, strength: float, fits: Sequence[int], *, unit: float) -> np.ndarray:
+def follow(
+    problem: Problem, strength: float, fits: Sequence[int], *, unit: float, tolerance: float = TOLERANCE
+) -> np.ndarray:
     """Weights at a strength, by way of stronger ones, decade by decade and roughly: fewer passes than from zero."""
     known: dict[float, np.ndarray] = {}
     for decades in range(max(int(np.log10(unit / strength)), 0), 0, -1):
         stronger = strength * 10**decades
         known[stronger] = problem.solve(stronger, predicted(known, stronger), tolerance=_ROUGH, fits=fits)
-    return problem.solve(strength, predicted(known, strength), tolerance=TOLERANCE, fits=fits)
+    return problem.solve(strength, predicted(known, strength), tolerance=tolerance, fits=fits)
 
 
 def folds_that_choose(work: float, folds: int) -> int:
