@@ -69,7 +69,7 @@ def test_layers_that_each_know_a_part_are_taken_side_by_side(task):
     parts = {("a", "avg"): SEEN[:, ::2] + 0.3 * noise(2, 5), ("b", "avg"): SEEN[:, 1::2]}
     target = {labels: TARGETS[labels], numbers: (SEEN[:, :1] + SEEN[:, 1:2]).astype(np.float32)}[task]
     choice = choose_cut(
-        Stub(parts), ROWS, target, folds=FOLDS, probe=task._probe, head=task._linear, cost=lambda outputs: 1.0
+        Stub(parts), ROWS, target, folds=FOLDS, probe=task._probe, head=task._linear, cost=lambda _: 1.0
     )  # fmt: skip
     assert choice.chosen.layers == ("a", "b")
     assert choice.why.startswith("it had the least loss out of fold")

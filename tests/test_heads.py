@@ -238,6 +238,82 @@ def test_a_head_has_what_the_house_asks_of_it(name):
     assert len(head.epoch_seconds) == len((head.history or {}).get("loss", ()))
 
 
+COMPETING = [name for name in heads.names() if hasattr(heads.find(name), "validate")]
+
+
+def test_the_heads_that_compete_are_those_of_one_softmax_layer():
+    assert {"ridge", "linear", "blend", "prototype"} <= set(COMPETING)
+    assert not {"auto", "dense"} & set(COMPETING)
+
+
+@pytest.mark.parametrize("dimensions", [7, 90])  # fewer features than pictures, and more
+@pytest.mark.parametrize("name", COMPETING)
+def test_a_head_by_fit_is_the_cross_validated_one_finished(name, dimensions):
+    """Heads compete by `validate`, and the one that is chosen is finished: it is what `fit` alone would have given."""
+    module, data = heads.find(name), blobs(60, dimensions, classes=4)
+    head, found = module.fit(data), module.validate(data, {})
+    (layer,) = module.finish(data, found)
+    np.testing.assert_array_equal(head.layers[0].kernel, layer.kernel)
+    np.testing.assert_array_equal(head.layers[0].bias, layer.bias)
+    np.testing.assert_array_equal(head.out_of_fold, found.out_of_fold)
+    assert layer.activation == "softmax"
+    assert found.head == head.name == name
+    assert head.loss == pytest.approx(found.losses(data.labels).mean())
+    known = module.fit(dataclasses.replace(data, validated=found))
+    np.testing.assert_array_equal(known.layers[0].kernel, layer.kernel)
+    assert known.settings == head.settings
+    forgetful = module.finish(data, found.without_state())
+    np.testing.assert_allclose(apply(forgetful, data.features), head.predict(data.features), atol=0.01)
+    assert module.work(data) > 0
+
+
+@pytest.mark.parametrize("name", COMPETING)
+def test_out_of_fold_answers_are_probabilities_of_every_row(name):
+    data = blobs(60, 7, classes=4)
+    found = heads.find(name).validate(data, {})
+    assert found.rows.tolist() == list(range(60))
+    assert found.out_of_fold.dtype == np.float32
+    assert found.out_of_fold.shape == (60, 4)
+    assert found.out_of_fold.min() >= 0
+    np.testing.assert_allclose(found.out_of_fold.sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("dimensions", [7, 90])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("ridge", {"strength": 0.1}), ("linear", {"strength": 0.01}), ("prototype", {"shrinkage": 0.3})],
+)
+def test_what_is_said_of_a_picture_does_not_follow_from_its_class(name, options, dimensions):
+    """Other classes for the pictures of one fold: how sure the head is may change, what it takes them for does not."""
+    data = blobs(100, dimensions, classes=4, spread=2)
+    out = data.folds == 2
+    labels = data.labels.copy()
+    labels[out] = np.roll(labels[out], 1)
+    one, other = (
+        heads.find(name).validate(dataclasses.replace(data, labels=each), options).out_of_fold[out]
+        for each in (data.labels, labels)
+    )
+    np.testing.assert_array_equal(one.argmax(axis=1), other.argmax(axis=1))
+    logs = [np.log(each) - np.log(each).mean(axis=1, keepdims=True) for each in (one, other)]
+    assert np.corrcoef(logs[0].ravel(), logs[1].ravel())[0, 1] > 0.999
+
+
+@pytest.mark.parametrize("name", COMPETING)
+def test_features_are_scaled_as_is_asked_and_no_other_way(name):
+    data = dataclasses.replace(blobs(60, 12), parts=(2, 10))
+    module = heads.find(name)
+    usual, asked, layers = (
+        module.fit(data, options=each) for each in (None, {"scaling": "features"}, {"scaling": "layers"})
+    )
+    assert [head.scaling for head in (usual, asked, layers)] == ["features", "features", "layers"]
+    np.testing.assert_array_equal(usual.layers[0].kernel, asked.layers[0].kernel)
+    assert np.abs(usual.predict(data.features) - layers.predict(data.features)).max() > 1e-3
+    with pytest.raises(
+        RecipeError, match=f"scaling of the {name if name != 'blend' else 'ridge'} head is features or layers"
+    ):
+        module.shape(3, {"scaling": "layer"})
+
+
 def test_an_unknown_head_gets_the_near_match():
     with pytest.raises(RecipeError, match=r"unknown head 'liner'; expected auto or .* Did you mean linear?"):
         heads.find("liner")

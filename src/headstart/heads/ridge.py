@@ -38,7 +38,7 @@ STRENGTHS = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 _NEAR = (3.0, 1.0, 0.3)
 _A_CLASS = 10  # rows of a class that a strength is chosen on, where there are many classes
 _ENTRIES = 400_000  # scores that a sharpness is fitted on, at most: one number needs no more
-_SHARPEST, _BLUNTEST = 300.0, 0.1
+_SHARPEST, _BLUNTEST = 10_000.0, 0.1  # a thousand classes of few pictures have scores of thousandths
 
 
 def shape(classes: int, options: Mapping[str, Any], *, activation: str = "softmax") -> list[dict[str, Any]]:
