@@ -43,7 +43,7 @@ from headstart.errors import InputError, PhotosError, SourceError
 from headstart.features import Features, extract
 from headstart.files import why_not_writable
 from headstart.findings import refuse
-from headstart.finetune import Frozen, check, named, tune
+from headstart.finetune import Frozen, check_source, named, tune
 from headstart.ingest import Ingest
 from headstart.logbook import Logbook
 from headstart.looks import Looks
@@ -100,7 +100,7 @@ def train(
             photos = _strictly(photos, recipe, progress)
         ranked, recipe = before_training(photos, recipe, progress)
         photos = ranked.dataset
-    check(recipe.source, recipe.fine_tune)
+    check_source(recipe.source, recipe.fine_tune)
     head_module = heads.find(recipe.head)
     wanted = trunk.spec(
         recipe.source, image_size=recipe.image_size, weights=recipe.weights, seed=recipe.seed,
