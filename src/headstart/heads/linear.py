@@ -24,7 +24,7 @@ from headstart.heads._softmax import chooses as chooses
 from headstart.heads._softmax import notes as notes
 from headstart.heads._softmax import one_layer, sample
 from headstart.heads._softmax import untrained as untrained
-from headstart.heads._strengths import PASS, TOLERANCE, transferred
+from headstart.heads._strengths import FINE, PASS, TOLERANCE, tolerance_of, transferred
 
 NAME = "linear"
 SUMMARY = "logistic regression on pooled features (of numbers, ridge regression); seconds"
@@ -33,8 +33,6 @@ OUTPUTS = ("softmax", "sigmoid", "linear")
 
 NUMBER_STRENGTHS = _ridge.STRENGTHS
 """Those of ridge regression, which numbers are fitted with."""
-_FINAL = 1e-5
-"""What the fit on everything may still gain, as a share of its loss; where a pass is dear, as much as in the search."""
 _A_CLASS = 20  # rows of a class that a strength is chosen on, at most, where there are many classes
 _MEASURED = 2e9  # multiplications of a pass over the folds that a fitted head is measured on; one is the least
 
@@ -79,7 +77,8 @@ def fit(
     strength = found.strength * scale if strengths is None else strengths[0]
     design = found.design if every else Design(data.features)
     problem = Problem(design, targets.values, targets.outputs, None, link=targets.link)
-    tolerance = _FINAL if work(design, targets.outputs) <= PASS else TOLERANCE
+    cost = work(design, targets.outputs)
+    tolerance = FINE if cost <= PASS else tolerance_of(cost)
     weights = problem.solve(strength, found.start[None] if every else None, tolerance=tolerance)
     table = tuple({**row, "strength": row["strength"] * scale} for row in found.table)
     known = found.known
