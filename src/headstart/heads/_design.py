@@ -39,6 +39,12 @@ Rows = slice | np.ndarray
 class Design:
     """Standardised features in coordinates for a solver.
 
+    Args:
+        features: float16 or float32 array of shape (n_rows, n_features).
+
+    Raises:
+        ValueError: some of them are no numbers.
+
     Attributes:
         count: how many rows there are.
         size: how many coordinates, without the constant one that stands for the intercept.
@@ -52,6 +58,9 @@ class Design:
         self.features = features
         self.count, dimensions = features.shape
         self.mean, self.deviation = moments(features)
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.deviation).all()):
+            wrong = np.flatnonzero(~np.isfinite(self.mean * self.deviation))[:5].tolist()
+            raise ValueError(f"features that are no numbers cannot be fitted. Received: them in columns {wrong}, …")
         self.leading: np.ndarray | None = None
         self._basis: np.ndarray | None = None
         self._rows: np.ndarray | None = None

@@ -19,7 +19,7 @@ import numpy as np
 
 from headstart.heads._logistic import Problem
 
-FINE, TOLERANCE, ROUGH = 1e-5, 1e-4, 1e-3
+FINE, TOLERANCE, ROUGH = 1e-5, 1e-4, 1e-2
 """What a fit may still gain, as a share of its loss: at the chosen strength, while strengths are compared, and where a
 pass is dear."""
 _CHEAP = 5e7  # multiplications of a pass up to which folds' fits are as fine as the one on everything
