@@ -21,7 +21,7 @@ from headstart.heads._strengths import (
     Search,
     classes_that_choose,
     folds_that_choose,
-    follow,
+    tolerance_of,
     transferred,
 )
 
@@ -121,7 +121,8 @@ def cross_validate(
     fits = range(count if measured is None else min(count, max(1, len(done), int(measured // max(cost, 1)))))
     missing = [fit for fit in fits if fit not in done]
     if missing:
-        done.update(zip(missing, follow(problem, strength, missing, unit=targets.unit), strict=True))
+        solved = problem.solve(strength, tolerance=tolerance_of(cost), fits=missing)
+        done.update(zip(missing, solved, strict=True))
     rows, answers = problem.out_of_fold([done[fit] for fit in fits], fits)
     loss, accuracy = targets.measure(answers, rows, known)
     table = table or ({"strength": strength, "accuracy": accuracy, "loss": loss},)
