@@ -39,7 +39,7 @@ from headstart.store import Space, Store
 from headstart.trunk import PendingTrunk
 
 CHUNK = 32
-"""Pictures that are read, looked up and decoded by one thread at a time."""
+"""Pictures that are read, looked up and decoded by one thread at a time; fewer where they are very large."""
 BATCHES_A_RUN = 2
 """Engine batches that are run by one thread at a time; few, so that no core idles at the end."""
 _HELD_BYTES = 8 * 2**20  # of files that a chunk keeps between hashing and decoding; others are read again
@@ -244,7 +244,10 @@ class _Pass:
         self.undecodable: dict[bytes, str] = {}
         self.measured: list[tuple[bytes, np.ndarray]] = []
         self.first = FirstPass()
-        self.left = deque(range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))
+        height, width = ingest.trunk.image_size if ingest.trunk is not None else (looks.SIDE, looks.SIDE)
+        self.most = LOOKAHEAD_BYTES // (3 * height * width)
+        self.chunk = max(1, min(CHUNK, self.most // 8))
+        self.left = deque(range(at, min(at + self.chunk, count)) for at in range(0, count, self.chunk))
         self.waiting: deque[_Chunk] = deque()
         self.held = 0  # pictures in `waiting` and being run
         self.late = ingest.trunk is not None and not ingest.trunk.ready()
@@ -315,8 +318,7 @@ class _Pass:
         """Whether another chunk of decoded pictures has room beside those that wait."""
         if self.trunk is None:
             return True
-        height, width = self.trunk.image_size
-        return not self.held or (self.held + (reading + 1) * CHUNK) * height * width * 3 <= LOOKAHEAD_BYTES
+        return not self.held + reading or self.held + (reading + 1) * self.chunk <= self.most
 
     def _load(self) -> Engine:
         trunk = self.trunk.result() if self.trunk is not None else None
