@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart import alike, images, looks
+from headstart import alike, engines, images, looks
 from headstart.dataset import Dataset
 from headstart.engines import Engine
 from headstart.errors import PictureError
@@ -321,6 +321,8 @@ class _Pass:
         return not self.held + reading or self.held + (reading + 1) * self.chunk <= self.most
 
     def _load(self) -> Engine:
+        if self.late:
+            engines.import_ahead()
         trunk = self.trunk.result() if self.trunk is not None else None
         if trunk is None or self.ingest._stop.is_set():
             raise StoppedError
