@@ -273,6 +273,7 @@ class _Pass:
                     loading = loader.submit(self._load)
                 if engine is None and loading is not None and loading.done():
                     engine = loading.result()
+                    self.most //= 4  # it keeps pace now, and pictures that wait take memory for nothing
                     self._look_again()
                 while engine is not None and self.waiting and len(running) < 2 * engine.parallel:
                     running.add(runners.submit(self._infer, engine, self._next(engine.batch_size)))
