@@ -38,6 +38,8 @@ class GramLogistic:
     """
 
     def __init__(self, features: np.ndarray, labels: np.ndarray, classes: int) -> None:
+        from threadpoolctl import threadpool_limits
+
         self.labels, self.classes = labels, classes
         self.gram = np.zeros((len(features), len(features)), np.float32)
         for start in range(0, features.shape[1], _COLUMNS):
@@ -45,7 +47,8 @@ class GramLogistic:
             block -= block.mean(axis=0)
             deviation = np.sqrt(np.einsum("ij,ij->j", block, block) / max(len(block), 1))
             block /= np.where(deviation > 1e-6, deviation, 1)
-            self.gram += block @ block.T
+            with threadpool_limits(1, user_api="blas"):  # a second thread mostly spins beside whatever else runs
+                self.gram += block @ block.T
 
     def predict(self, rows: np.ndarray, others: np.ndarray, *, strength: float, tolerance: float = 1e-3) -> np.ndarray:
         """Fit on some rows and classify others, int array of shape (len(others),)."""
