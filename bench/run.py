@@ -190,7 +190,18 @@ def rank(shared, _rounds, work):
     return "Ranking sources, cuts and heads", rows(told)
 
 
-MEASUREMENTS = {f.__name__: f for f in (speed, extraction, startup, memory, accuracy, none_of_these, planted, rank)}
+def heads(shared, rounds, work):
+    """Choosing a strength and fitting a head with many classes, against the trunk's pass."""
+    from heads import rows
+
+    _, out = timed([PYTHON, HERE / "heads.py", shared, rounds], work / "cache-heads")
+    told = json.loads(out.splitlines()[-1])
+    return "Heads of many classes on 1,280 numbers against the pass over as many pictures", rows(told)
+
+
+MEASUREMENTS = {
+    f.__name__: f for f in (speed, extraction, startup, memory, accuracy, none_of_these, planted, rank, heads)
+}
 PARTS = {"recipes": recipes, "tune": tune, "choice": choice}
 """Measurements that run only when asked for, by the name that asks for all of them."""
 

@@ -118,7 +118,7 @@ def test_strict_training_refuses_before_and_after_the_long_part(
         patch.setattr("headstart.train.extract", lambda *_, **__: pytest.fail("the long part was begun"))
         with pytest.raises(PhotosError, match=r"^1 duplicate: with --strict"):
             hs.train(colours, recipe, output=model, strict=True)
-        patch.setattr("headstart.train.before_training", lambda *_: pytest.fail("sources were ranked"))
+        patch.setattr("headstart.ranker.before_training", lambda *_: pytest.fail("sources were ranked"))
         with pytest.raises(PhotosError, match=r"^1 duplicate: with --strict"):
             hs.train(colours, Recipe(source="auto"), output=model, strict=True)
     assert not model.exists()

@@ -2,12 +2,14 @@
 
 import itertools
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from headstart import learning_curve
+from headstart.gram_logistic import GramLogistic
 from headstart.heads import linear
 from headstart.learning_curve import Material, measure, on_pictures, out_of_fold
 from headstart.splits import folds
@@ -167,3 +169,31 @@ def test_few_pictures_of_a_class_give_no_curve(trained):
         trained.features, few, trained.choice.chosen.outputs, head=trained.head, fold_count=3, seed=0, anyway=True
     )
     assert found is None
+
+
+def test_wide_features_give_the_curve_that_fits_on_them_give(monkeypatch):
+    found = material(300)
+    noise = np.random.default_rng(5).normal(size=(300, 700)) * 0.3
+    wide = replace(found, features=np.concatenate([found.features, noise], axis=1).astype(np.float32))
+    fold = folds(wide.labels, seed=0)
+    by_gram = out_of_fold(wide, fold, strength=0.05)
+    monkeypatch.setattr(learning_curve, "GRAM_MOST", 0)
+    asked = []
+    real = linear.refit
+    monkeypatch.setattr(learning_curve.linear, "refit", lambda *given, **more: asked.append(1) or real(*given, **more))
+    plain = out_of_fold(wide, fold, strength=0.05)
+    assert asked
+    assert [point.pictures for point in by_gram.points] == [point.pictures for point in plain.points]
+    for one, other in zip(by_gram.points, plain.points, strict=True):
+        assert one.accuracy.value == pytest.approx(other.accuracy.value, abs=0.02)
+
+
+def test_copies_and_constant_features_do_not_break_the_gram_matrix():
+    draws = np.random.default_rng(0)
+    labels = np.arange(80) % 3
+    features = (draws.normal(size=(80, 500)) + labels[:, None]).astype(np.float16)
+    features[:, :40] = 7
+    features[40:60] = features[20:40]
+    fits = GramLogistic(features, labels[np.r_[:40, 20:40, 60:80]], 3)
+    answers = fits.predict(np.arange(60), np.arange(60, 80), strength=0.1)
+    assert (answers == labels[60:80]).mean() > 0.9

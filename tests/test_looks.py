@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from headstart import images
+from headstart import alike, images, looks
 from headstart.dataset import Dataset
 from headstart.looks import FORMATS, SMALL, glance
+from headstart.splitting import split
 from headstart.store import Store
 
 
@@ -84,3 +86,52 @@ def test_a_file_that_changed_or_went_is_bad_and_not_kept(mixed: Dataset, tmp_pat
 def test_no_picture_at_all(mixed: Dataset) -> None:
     seen = glance(mixed.take([]))
     assert len(seen.small) == len(seen.contrast) == 0
+
+
+@pytest.mark.parametrize("size", [96, 160, 260])
+def test_twins_and_splits_do_not_hang_on_the_size_that_pictures_are_decoded_for(shared: Path, size: int) -> None:
+    """Thumbnails from the decode for the network and from one of their own: nothing that follows differs."""
+    dataset = Dataset.open(shared / "data" / "trashnet6").digested()
+    dataset = dataset.take(np.r_[0:20, 400:420, 800:820, 1215:1600, 1600:1620, 2000:2020])  # twins are of paper
+    alone = glance(dataset)
+    rows = []
+    for row in range(len(dataset)):
+        data = images.file_bytes(dataset.path(row))
+        _, thumbnail, header = images.decode_with_thumbnail(data, (size, size), (looks.SIDE, looks.SIDE))
+        rows.append(looks.measure(thumbnail, header))
+    together = looks.of_rows(np.stack(rows), {})
+    differences = np.abs(together.small.astype(int) - alone.small)
+    assert differences.mean() < 0.5
+    assert np.quantile(differences, 0.999) <= 4
+    assert np.array_equal(together.width, alone.width)
+    found, meant = alike.find(dataset, together), alike.find(dataset, alone)
+    assert len(meant) > 5
+    assert {(pair.first, pair.second) for pair in found} == {(pair.first, pair.second) for pair in meant}
+    splits = [split(alike.tie(dataset, twins)).splits for twins in (found, meant)]
+    assert np.array_equal(*splits)
+
+
+@pytest.mark.parametrize("turn", [1, 3, 6, 8])
+def test_a_thumbnail_is_upright_and_of_the_whole_picture(turn: int) -> None:
+    drawn = np.random.default_rng(1).integers(0, 255, (7, 9, 3), np.uint8)
+    picture = Image.fromarray(drawn).resize((331, 243), Image.Resampling.BICUBIC)
+    for kind, options in (("JPEG", {"quality": 95}), ("PNG", {})):
+        file, exif = io.BytesIO(), Image.Exif()
+        exif[0x0112] = turn
+        picture.save(file, kind, exif=exif, **options)
+        pixels, thumbnail, header = images.decode_with_thumbnail(file.getvalue(), (160, 130), (32, 32))
+        assert np.array_equal(pixels, images.decode(file.getvalue(), (160, 130)))
+        assert header == images.probe(file.getvalue())
+        alone = images.decode(file.getvalue(), (32, 32)).astype(int)
+        inner = np.s_[2:-2, 2:-2]  # a JPEG's last blocks are padded, and at an eighth the padding is averaged in
+        assert np.abs(thumbnail.astype(int) - alone)[inner].max() <= 4
+        if kind == "PNG":
+            assert np.array_equal(thumbnail, alone)
+
+
+def test_a_network_smaller_than_the_thumbnail_gets_its_own_decode() -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(1).integers(0, 255, (90, 90, 3), np.uint8)).save(file, "JPEG")
+    pixels, thumbnail, _ = images.decode_with_thumbnail(file.getvalue(), (16, 40), (32, 32))
+    assert np.array_equal(pixels, images.decode(file.getvalue(), (16, 40)))
+    assert np.array_equal(thumbnail, images.decode(file.getvalue(), (32, 32)))

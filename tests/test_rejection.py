@@ -161,6 +161,34 @@ def test_parts_count_the_same_whatever_their_scale() -> None:
     assert np.linalg.norm(np.asarray(rule.references, float), axis=1) == pytest.approx(np.ones(300), abs=2e-3)
 
 
+def test_of_many_layers_the_deepest_decide() -> None:
+    def output(layer: str, columns: int, pooling: str = "avg") -> Output:
+        return Output(layer, pooling, (1, 1, columns), columns, f"{layer} {pooling}")
+
+    outputs = [output("early", 700), output("middle", 700), output("late", 600), output("late", 600, "max")]
+    random = np.random.default_rng(3)
+    features, labels = random.normal(size=(200, 2_600)).astype(np.float16), np.arange(200) % 2
+    rule = fit(features, labels, np.arange(200), outputs=outputs)
+    assert rule is not None
+    assert rule.parts == ((700, 0), (700, 700), (600, 600), (600, 600))
+    assert rule.references.shape == (200, 1_900)
+    assert (rule.dimensions, len(rule.numbers())) == (2_600, 2 * 200 * 1_900)
+    others = random.normal(size=(50, 2_600)).astype(np.float16)
+    changed = others.copy()
+    changed[:, :700] = 100  # has no say
+    assert np.array_equal(rule.scores(others), rule.scores(changed))
+    alone = fit(features[:, 700:], labels, np.arange(200), outputs=outputs[1:])
+    assert alone is not None
+    assert np.array_equal(alone.scores(others[:, 700:]), rule.scores(others))
+    again = of_member(json.loads(json.dumps(rule.facts())), rule.numbers())
+    assert again is not None
+    assert again.parts == rule.parts
+    assert np.array_equal(again.scores(others), rule.scores(others))
+    wide = fit(features, labels, np.arange(200), outputs=[output("one", 2_600)])
+    assert wide is not None
+    assert wide.parts == ((2_600, 2_600),), "one layer has its say however wide it is"
+
+
 def test_what_it_came_to_has_its_interval() -> None:
     rule = rule_of()
     own = blobs(300, seed=1)[0]

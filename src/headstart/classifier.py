@@ -20,7 +20,7 @@ from headstart import classifier_file, explanation, rejection, sealed, targets, 
 from headstart.dataset import Dataset
 from headstart.errors import InputError, ModelFileError, PhotosError, PictureError, near
 from headstart.explanation import Explanation
-from headstart.features import Features, Progress, extract
+from headstart.features import Features, Kept, Progress, extract
 from headstart.files import why_not_writable
 from headstart.heads import Layer, apply
 from headstart.listing import number, some
@@ -51,6 +51,7 @@ class Classifier:
         rejection: what finds pictures that are of none of the classes; None where there were too few pictures for it.
         task: what it tells: `classes`, `labels` or `numbers`.
         rule: how its outputs become answers: `Thresholds` of labels, the `Band` of a number.
+        places: the network up to its pooling, loaded ahead of its use (`explanation.load_places`).
 
     Example:
         >>> flowers = Classifier.load("flowers.keras")           # doctest: +SKIP
@@ -68,6 +69,7 @@ class Classifier:
     rejection: Rejection | None = field(default=None, repr=False)
     task: str = "classes"
     rule: Any = field(default=None, repr=False)
+    places: Future[tuple[Trunk, Kept]] | None = field(default=None, repr=False)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Classifier:
@@ -205,7 +207,10 @@ class Classifier:
             good = [prediction for prediction in some if prediction.label is not None]
             answers = [self.class_names.index(label or str(prediction.label)) for prediction in good]
             files = unlabelled([prediction.file for prediction in good])
-            found = iter(explanation.explain(self._places(), files, self.layers, answers=answers) if good else ())
+            places, kept = self.places.result() if self.places is not None else (self._places(), None)
+            found = iter(
+                explanation.explain(places, files, self.layers, answers=answers, kept=kept) if good else ()
+            )  # fmt: skip
             for prediction in some:
                 evidence = next(found) if prediction.label is not None else str(prediction.error)
                 if isinstance(evidence, str):

@@ -30,7 +30,7 @@ class Templates:
         self.folder = folder
 
     def load(
-        self, environment: Environment, name: str, globals: MutableMapping[str, Any] | None = None
+        self, environment: Environment, name: str, globals: MutableMapping[str, Any] | None = None,  # noqa: A002
     ) -> Template:  # fmt: skip
         """Load one template.
 
@@ -43,6 +43,8 @@ class Templates:
         if path.parent != self.folder or not path.is_file():
             raise TemplateNotFound(name)
         code = _Bytecode(environment, name, path).get_code(name)
+        if code is None:
+            raise TemplateNotFound(name)
         return environment.template_class.from_code(environment, code, {} if globals is None else globals, _unchanged)
 
 
@@ -53,7 +55,7 @@ class _Bytecode(SourceFileLoader):
         super().__init__(name, f"{path}{_SUFFIX}")
         self.environment, self.template = environment, str(path)
 
-    def path_stats(self, path: str) -> Mapping[str, Any]:  # type: ignore[override]
+    def path_stats(self, path: str) -> Mapping[str, Any]:
         import jinja2
 
         found = super().path_stats(self.template if path == self.path else path)
@@ -63,7 +65,7 @@ class _Bytecode(SourceFileLoader):
     def get_data(self, path: str) -> bytes:
         return super().get_data(self.template if path == self.path else path)
 
-    def source_to_code(self, data: bytes, path: str, **_: Any) -> CodeType:  # type: ignore[override]
+    def source_to_code(self, data: bytes, *_: Any, **__: Any) -> CodeType:  # type: ignore[override]
         return self.environment.compile(data.decode(), self.name, self.template)
 
 

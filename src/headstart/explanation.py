@@ -17,7 +17,9 @@ any linear head the evidence of all places and the margin of the biases sum to t
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,13 +28,13 @@ import numpy as np
 
 from headstart import heat, images
 from headstart.errors import InputError, SourceError
-from headstart.features import extract
+from headstart.features import Kept, extract
 from headstart.files import atomic_path, why_not_writable
 from headstart.heads import Layer, apply
+from headstart.trunk import Output, Trunk, TrunkSpec, Works, places_of
 
 if TYPE_CHECKING:
     from headstart.dataset import Dataset
-    from headstart.trunk import Trunk
 
 LONGEST = 640
 """Pixels of the longer side of a drawn explanation, at most."""
@@ -105,8 +107,28 @@ class Explanation:
         )
 
 
+def load_places(wanted: TrunkSpec, outputs: Sequence[Output], worker: Works) -> Future[tuple[Trunk, Kept]]:
+    """Compile a network up to its pooling and load its engine, in the background.
+
+    The future raises SourceError where nothing has a place at these outputs.
+    """
+    pending = places_of(wanted, outputs, worker)
+    future: Future[tuple[Trunk, Kept]] = Future()
+
+    def load() -> None:
+        try:
+            trunk, kept = pending.result(), Kept()
+            kept.engine = trunk.load()
+            future.set_result((trunk, kept))
+        except BaseException as error:  # handed to whoever waits
+            future.set_exception(error)
+
+    threading.Thread(target=load, name="places").start()  # waited for at exit: an engine must not load without Python
+    return future
+
+
 def explain(
-    trunk: Trunk, dataset: Dataset, layers: Sequence[Layer], *, answers: Sequence[int]
+    trunk: Trunk, dataset: Dataset, layers: Sequence[Layer], *, answers: Sequence[int], kept: Kept | None = None
 ) -> Iterator[np.ndarray | str]:
     """The evidence for an answer in each picture of a data set, or why a picture cannot be read.
 
@@ -115,6 +137,7 @@ def explain(
         dataset: hashed pictures.
         layers: the head.
         answers: which class to explain in each picture, 0 .. C − 1.
+        kept: holds the trunk's engine, loaded before.
 
     Raises:
         SourceError: the trunk gives other numbers than the head takes.
@@ -123,7 +146,7 @@ def explain(
     some = max(1, AT_ONCE // (4 * wide))
     for start in range(0, len(dataset), some):
         part = dataset.take(np.arange(start, min(start + some, len(dataset))))
-        features = extract(part, trunk, None)
+        features = extract(part, trunk, None, kept=kept)
         for row in range(len(part)):
             if row in features.bad:
                 yield features.bad[row]

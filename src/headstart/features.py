@@ -422,7 +422,7 @@ class Writer:
 
 
 def rounded(values: np.ndarray) -> np.ndarray:
-    """Round to float16, as the store has it: what that cannot hold becomes its largest number, and no infinity."""
+    """Round to float16, as the store has features: what that cannot hold becomes its largest number, no infinity."""
     if values.dtype == np.float16 and not ((values.view(np.uint16) & 0x7FFF) > _LARGEST_BITS).any():
         return values  # nothing in it is infinite: numpy clips float16 a number at a time
     result: np.ndarray = np.clip(values, -_LARGEST, _LARGEST).astype(np.float16, copy=False)

@@ -138,7 +138,7 @@ class Frozen:
         return self.rows[~apart], self.rows[apart]
 
 
-def check(source: str, how: str) -> None:
+def check_source(source: str, how: str) -> None:
     """Refuse a tuning that was asked for and cannot be, before any work.
 
     Raises:
@@ -186,7 +186,7 @@ def tune(
     """
     start = time.perf_counter()
     how = recipe.fine_tune
-    check(frozen.spec.source, how)
+    check_source(frozen.spec.source, how)
     if how == OFF:
         return Tuning(how, False, "nothing else was asked for"), None
     if how == AUTO:

@@ -231,7 +231,8 @@ def decode_with_thumbnail(
         pixels = np.array(_resized(plain, (width, height), box, turn))
         factor = _reduction(plain, im.size, _sides(small, turn)) if kind == "JPEG" else 1
         if factor > 1:
-            plain, box = plain.reduce(factor), tuple(side / factor for side in box or (0, 0, *plain.size))
+            left, top, right, bottom = box or (0, 0, *plain.size)
+            plain, box = plain.reduce(factor), (left / factor, top / factor, right / factor, bottom / factor)
         return pixels, np.array(_resized(plain, small, box, turn)), header
 
 
@@ -509,7 +510,7 @@ def _upright(
 def _loaded(
     data: bytes, im: ImageFile.ImageFile, fit: Callable[[int, int], tuple[int, int]], max_pixels: int
 ) -> tuple[Image.Image, _Box | None, int]:
-    """The picture in RGB or grey, a JPEG not below what `fit` gives, the part that is picture, and its turn."""
+    """The picture in RGB or grey, a JPEG not below the size that `fit` gives; what part is picture; its turn."""
     whole: Image.Image = im
     box: _Box | None = None
     if not isinstance(im, JpegImagePlugin.JpegImageFile):

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart import alike, images, looks
+from headstart import alike, engines, images, looks
 from headstart.dataset import Dataset
 from headstart.engines import Engine
 from headstart.errors import PictureError
@@ -39,7 +39,7 @@ from headstart.store import Store
 from headstart.trunk import PendingTrunk
 
 CHUNK = 32
-"""Pictures that are read, looked up and decoded by one thread at a time."""
+"""Pictures that are read, looked up and decoded by one thread at a time; fewer where they are very large."""
 BATCHES_A_RUN = 2
 """Engine batches that are run by one thread at a time; few, so that no core idles at the end."""
 _HELD_BYTES = 8 * 2**20  # of files that a chunk keeps between hashing and decoding; others are read again
@@ -238,7 +238,10 @@ class _Pass:
         self.undecodable: dict[bytes, str] = {}
         self.measured: list[tuple[bytes, np.ndarray]] = []
         self.first = FirstPass()
-        self.left = deque(range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))
+        height, width = ingest.trunk.image_size if ingest.trunk is not None else (looks.SIDE, looks.SIDE)
+        self.most = LOOKAHEAD_BYTES // (3 * height * width)
+        self.chunk = max(1, min(CHUNK, self.most // 8))
+        self.left = deque(range(at, min(at + self.chunk, count)) for at in range(0, count, self.chunk))
         self.waiting: deque[_Chunk] = deque()
         self.held = 0  # pictures in `waiting` and being run
         self.late = ingest.trunk is not None and not ingest.trunk.ready()
@@ -264,6 +267,7 @@ class _Pass:
                     loading = loader.submit(self._load)
                 if engine is None and loading is not None and loading.done():
                     engine = loading.result()
+                    self.most //= 4  # it keeps pace now, and pictures that wait take memory for nothing
                     self._look_again()
                 while engine is not None and self.waiting and len(running) < 2 * engine.parallel:
                     running.add(runners.submit(self._infer, engine, self._next(engine.batch_size)))
@@ -309,10 +313,11 @@ class _Pass:
         """Whether another chunk of decoded pictures has room beside those that wait."""
         if self.trunk is None:
             return True
-        height, width = self.trunk.image_size
-        return not self.held or (self.held + (reading + 1) * CHUNK) * height * width * 3 <= LOOKAHEAD_BYTES
+        return not self.held + reading or self.held + (reading + 1) * self.chunk <= self.most
 
     def _load(self) -> Engine:
+        if self.late:
+            engines.import_ahead()
         trunk = self.trunk.result() if self.trunk is not None else None
         if trunk is None or self.ingest._stop.is_set():
             raise StoppedError

@@ -26,6 +26,7 @@ import numpy as np
 from headstart.estimates import Estimate, joined, spread
 from headstart.features import Features
 from headstart.few import few
+from headstart.gram_logistic import GramLogistic
 from headstart.heads import Head, Layer, apply, linear
 from headstart.outlook import Outlook, look_on
 from headstart.splits import assign, folds
@@ -38,6 +39,9 @@ DRAWS, DRAWS_WATCHED = 2, 5
 WORK = 120e6
 """Numbers that the fits may go over, times classes, for a curve that nobody asked for: some tenths of a second."""
 LEAST = 2  # pictures of a class in the smallest part
+GRAM_MOST = 4_000
+"""Images whose Gram matrix is held, at most: 64 MB; parts of more are fitted on the features themselves."""
+_GRAM_SHARE = 1 / 1400  # what a number of a matrix product costs, in numbers that a fit goes over
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,11 @@ def measure(
     )  # fmt: skip
     width = sum(output.dimensions for output in outputs)
     strength = head.settings.get("strength") if head.name == linear.NAME else None
-    work = sum(DRAWS * share for share in SHARES[:-1]) * fold_count * len(rows) * width * material.classes
+    numbers = width * len(rows)
+    if gram := _by_gram(len(rows), width):
+        numbers = round(SHARES[-2] * len(rows) ** 2)
+    work = sum(DRAWS * share for share in SHARES[:-1]) * fold_count * numbers * material.classes
+    work += gram * _GRAM_SHARE * width * len(rows) ** 2
     if not anyway and work > WORK * (1.0 if strength is not None else 0.5):
         return None
     fold = folds(labels, material.groups, count=fold_count, seed=seed, keys=material.keys)
@@ -189,7 +197,19 @@ def out_of_fold(
     parts = [(pool, material.features[test], material.labels[test]) for pool, test in zip(pools, tests, strict=True)]
     given = [known[test] for test in tests] if known is not None else None
     clusters = [material.groups[test] for test in tests]
-    return _curve(material, parts, clusters, "out of fold", strength=strength, draws=draws, known=given)
+    fit = None
+    if _by_gram(*material.features.shape):
+        fits = GramLogistic(material.features, material.labels, material.classes)
+
+        def fit(rows: np.ndarray, number: int, penalty: float) -> np.ndarray:
+            return fits.predict(rows, tests[number], strength=penalty)
+
+    return _curve(material, parts, clusters, "out of fold", strength=strength, draws=draws, known=given, fit=fit)
+
+
+def _by_gram(count: int, width: int) -> bool:
+    """Whether parts are fitted faster from the Gram matrix of all images than from their features."""
+    return count <= GRAM_MOST and width > SHARES[-2] * count
 
 
 def on_pictures(
@@ -208,6 +228,7 @@ _Part = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows to draw from; features
 def _curve(
     material: Material, parts: Sequence[_Part], clusters: Sequence[np.ndarray], name: str, *, strength: float,
     draws: int, known: Sequence[np.ndarray] | None,
+    fit: Callable[[np.ndarray, int, float], np.ndarray] | None = None,
 ) -> LearningCurve | None:  # fmt: skip
     drawn = {
         share: [[material.part(pool, share, draw) for draw in range(draws if share < 1 else 1)] for pool, *_ in parts]
@@ -228,11 +249,15 @@ def _curve(
         if share == 1 and known is not None:
             return known[number]
         rows, (pool, features, labels) = drawn[share][number][draw], parts[number]
-        layer = linear.refit(
-            material.features[rows], material.labels[rows], classes=material.classes,
-            strength=strength * (len(pool) / len(rows)) ** 0.5,
-        )  # fmt: skip
-        found: np.ndarray = _answers(layer, features) == labels
+        penalty = strength * (len(pool) / len(rows)) ** 0.5
+        if fit is not None:
+            answers = fit(rows, number, penalty)
+        else:
+            layer = linear.refit(
+                material.features[rows], material.labels[rows], classes=material.classes, strength=penalty
+            )
+            answers = _answers(layer, features)
+        found: np.ndarray = answers == labels
         return found
 
     jobs = [

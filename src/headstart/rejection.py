@@ -38,6 +38,9 @@ FEWEST = 10
 MEMBER = "headstart_rejection.f16"
 MAX_NUMBERS = 4_000_000  # 8 MB in the file
 MAX_PARTS = 64
+WIDEST = 2_000
+"""Columns of the references that a rule goes by, at most: those of the deepest layers. Beside all block ends of
+MobileNetV2, each with the same say, these found four of five strangers where all of them found one."""
 _SCORED = 4_000  # training pictures that the threshold is set on, at most
 _AT_ONCE = 1024
 
@@ -52,7 +55,8 @@ class Rejection:
         threshold: the largest distance (1 − cosine) at which a picture is still known.
         false_alarm: the share of the classes' own pictures that is expected to lie beyond it, 0 to 1.
         parts: the outputs that the features come from, side by side: how many numbers of a picture each has, and in how
-            many columns of the references they end, since flattened ones are summed over the places of the picture.
+            many columns of the references they end, since flattened ones are summed over the places of the picture;
+            0 where the output has no say.
         reached: the share of false alarms on pictures that decided nothing; None before it is measured.
     """
 
@@ -128,7 +132,7 @@ def fit(
         [True, False]
     """
     count = len(features)
-    parts = tuple((output.dimensions, _width(output)) for output in outputs) or ((features.shape[1],) * 2,)
+    parts = _deepest(outputs) or ((features.shape[1],) * 2,)
     most = max(1, min(REFERENCES, MAX_NUMBERS // sum(width for _, width in parts)))
     random = np.random.default_rng([seed, 11])
     chosen = _balanced(labels, most, random)
@@ -201,16 +205,30 @@ def _width(output: Output) -> int:
     return output.shape[-1] if output.pooling == "flatten" and len(output.shape) == 3 else output.dimensions
 
 
+def _deepest(outputs: Sequence[Output]) -> tuple[tuple[int, int], ...]:
+    """Choose the parts that a rule goes by: whole layers from the last one on, while they have few columns."""
+    layers = list(dict.fromkeys(output.layer for output in reversed(outputs)))
+    chosen, columns = set(layers[:1]), 0
+    for layer in layers:
+        columns += sum(_width(output) for output in outputs if output.layer == layer)
+        if columns > WIDEST:
+            break
+        chosen.add(layer)
+    return tuple((output.dimensions, _width(output) if output.layer in chosen else 0) for output in outputs)
+
+
 def _directions(features: np.ndarray, parts: Sequence[tuple[int, int]]) -> np.ndarray:
     """Rows of length 1, float32, to which all parts count the same, whatever the scale of their numbers."""
     rows, some = [], max(1, _AT_ONCE * 1024 // max(features.shape[1], 1))  # flattened features are wide
+    count = sum(1 for _, width in parts if width)
     for start in range(0, len(features), some):
-        block, found, first = widened(features[start : start + some]), [], 0
+        block, found, first = features[start : start + some], [], 0
         for numbers, width in parts:
-            part = block[:, first : first + numbers].reshape(len(block), -1, width).sum(axis=1)
-            found.append(part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12))
+            if width:
+                part = widened(block[:, first : first + numbers]).reshape(len(block), -1, width).sum(axis=1)
+                found.append(part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12))
             first += numbers
-        rows.append(np.concatenate(found, axis=1) / np.float32(math.sqrt(len(parts))))
+        rows.append(np.concatenate(found, axis=1) / np.float32(math.sqrt(count)))
     return np.concatenate(rows) if rows else np.zeros((0, sum(width for _, width in parts)), np.float32)
 
 
@@ -250,8 +268,11 @@ def _whole(value: Any) -> int:
 
 def _parts(facts: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
     found = facts.get("parts")
-    pairs = [tuple(map(_whole, pair)) for pair in found if isinstance(pair, list)] if isinstance(found, list) else []
-    sound = [(pair[0], pair[1]) for pair in pairs if len(pair) == 2 and min(pair) > 0 and pair[0] % pair[1] == 0]
+    pairs = [pair for pair in found if isinstance(pair, list) and len(pair) == 2] if isinstance(found, list) else []
+    sound = [
+        (_whole(numbers), _whole(columns)) for numbers, columns in pairs
+        if _whole(numbers) and (columns == 0 or (_whole(columns) and numbers % columns == 0)) and columns is not False
+    ]  # fmt: skip
     if not isinstance(found, list) or not 0 < len(sound) == len(found) <= MAX_PARTS:
         raise ModelFileError(f"`parts` of the rule `rejection` are {str(found)[:80]}; the file is damaged")
     return tuple(sound)

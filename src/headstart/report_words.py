@@ -7,12 +7,12 @@ import json
 import math
 import unicodedata
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from headstart import compiled_templates
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from jinja2 import BaseLoader, Environment
 
 THUMBNAIL_BYTES, BLOCK_CHARACTERS = 60_000, 20_000
 SVG = "http:" + "//www.w3.org/2000/svg"  # the name of a format, not an address: nothing is fetched
@@ -111,7 +111,7 @@ def environment() -> Environment:
     from jinja2 import Environment, StrictUndefined
 
     page = Environment(
-        loader=compiled_templates.Templates(), autoescape=True, undefined=StrictUndefined,
+        loader=cast("BaseLoader", compiled_templates.Templates()), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, finalize=_harmless,
         optimized=False,  # what is kept compiled must hang on the template alone, not on filters of constants
     )  # fmt: skip

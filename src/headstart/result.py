@@ -9,31 +9,33 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from headstart import classifier_file, sealed, tasks
 from headstart.bands import Band
 from headstart.calibration import Calibration
-from headstart.choose import Choice
 from headstart.classifier import Classifier
 from headstart.curves import Reading, read
 from headstart.dataset import Dataset
 from headstart.evaluate import Rate
 from headstart.features import Features
 from headstart.findings import Finding
-from headstart.finetune import Frozen
-from headstart.head_start import HeadStart
 from headstart.heads import Head
-from headstart.learning_curve import LearningCurve
 from headstart.membership import remember
-from headstart.ranking import Ranking
 from headstart.recipe import Recipe
 from headstart.rejection import Rejection
 from headstart.thresholds import Thresholds
 from headstart.trunk import ALL, Output, cut_name, cuts_of
-from headstart.tuning_evidence import Tuning
+
+if TYPE_CHECKING:
+    from headstart.choose import Choice
+    from headstart.finetune import Frozen
+    from headstart.head_start import HeadStart
+    from headstart.learning_curve import LearningCurve
+    from headstart.ranking import Ranking
+    from headstart.tuning_evidence import Tuning
 
 
 @dataclass(frozen=True)

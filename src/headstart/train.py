@@ -19,6 +19,7 @@ from headstart import (
     alike,
     classifier_file,
     costs,
+    explanation,
     few,
     heads,
     learning_curve,
@@ -43,12 +44,11 @@ from headstart.errors import InputError, PhotosError, SourceError
 from headstart.features import Features, extract
 from headstart.files import why_not_writable
 from headstart.findings import refuse
-from headstart.finetune import Frozen, check, named, tune
+from headstart.finetune import Frozen, check_source, named, tune
 from headstart.ingest import Ingest
 from headstart.logbook import Logbook
 from headstart.looks import Looks
 from headstart.progress import Progress, silent
-from headstart.ranker import before_training
 from headstart.recipe import AUTO, Recipe
 from headstart.result import TrainResult, facts_of
 from headstart.splitting import cross_folds, final_split, once, split, together
@@ -98,9 +98,11 @@ def train(
         photos = photos if isinstance(photos, Dataset) else Dataset.open(photos)
         if strict:
             photos = _strictly(photos, recipe, progress)
+        from headstart.ranker import before_training
+
         ranked, recipe = before_training(photos, recipe, progress)
         photos = ranked.dataset
-    check(recipe.source, recipe.fine_tune)
+    check_source(recipe.source, recipe.fine_tune)
     head_module = heads.find(recipe.head)
     wanted = trunk.spec(
         recipe.source, image_size=recipe.image_size, weights=recipe.weights, seed=recipe.seed,
@@ -153,6 +155,8 @@ def train(
         )  # fmt: skip
         outputs, classes = choice.chosen.outputs, dataset.classes
         blank = classifier_file.blank(wanted, outputs, shape, worker)  # made by the worker while the head is fitted
+        drawn = report is not None and dataset.task != "numbers"  # maps of mistakes on the page
+        places = explanation.load_places(wanted, outputs, worker) if drawn else None
         data = views.head_data(
             features, outputs, train_rows, folds=fold, recipe=recipe, by_epochs=head_module.BY_EPOCHS,
             activation=task.ACTIVATION, watch=rows[watched] if watched is not None else None,
@@ -180,6 +184,7 @@ def train(
             features, outputs, wanted = tuned.features, tuned.outputs, tuned.spec
             head, seen = tuned.head(frozen), tuned.matrix(train_rows)
             blank = classifier_file.blank(wanted, outputs, shape, worker)
+            places = explanation.load_places(wanted, outputs, worker) if drawn else None
         strange = rejection.fit(
             seen, labels[train_rows], group, outputs=outputs, seed=recipe.seed,
             unseen=head.held_out[0] if tuned is not None and head.held_out is not None else None,
@@ -250,7 +255,7 @@ def train(
                     trained_on=[*train_rows, *(rows[apart] if apart and (decides or tuned is not None) else ())],
                     rejection=strange,
                 ),
-                blank, rejection=strange, task=dataset.task, rule=rule,
+                blank, rejection=strange, task=dataset.task, rule=rule, places=places,
             ),
             rule=rule, decided=decides,
             learning_curve=learning_curve.measure(
@@ -261,9 +266,9 @@ def train(
         if strict:
             refuse(result.findings)
         blank.result()
-        if report is not None and evaluation.mistakes and dataset.task != "numbers":  # for their maps on the page
+        if places is not None and evaluation.mistakes:
             with contextlib.suppress(SourceError):  # nothing has a place at this cut: the page goes without maps
-                trunk.places_of(wanted, outputs, worker).result()
+                places.result()
         if target is not None:
             result.classifier.save(target)
             result = replace(result, model=target)

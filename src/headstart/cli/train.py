@@ -99,13 +99,15 @@ def command(
     compare_scratch: bool, scratch_epochs: int | None, scratch_seconds: float | None, scratch_seeds: int | None,
     **options: Any,
 ) -> None:  # fmt: skip
-    from headstart import loggers, scratch
+    from headstart import loggers
     from headstart.classifier import check_target
     from headstart.tasks import only
     from headstart.train import train
 
     asked = {"epochs": scratch_epochs, "seconds": scratch_seconds, "seeds": scratch_seeds}
     budget: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    if compare_scratch:
+        from headstart import scratch
     if budget and not compare_scratch:
         raise click.UsageError(f"--scratch-{next(iter(budget))} is for --compare-scratch; add that, or leave it out")
     if compare_scratch:

@@ -77,6 +77,12 @@ def choose() -> str:
     raise EngineError("no engine can run a network here.\n" + "\n".join(reasons))
 
 
+def import_ahead() -> None:
+    """Import the engine's package while there is nothing for it to run; Keras is left until it is needed."""
+    if choose() == "openvino":
+        module("openvino").runtime()
+
+
 def load(name: str, folder: Path, facts: dict[str, Any]) -> Engine:
     """The engine of that name, with the compiled trunk in `folder` loaded."""
     engine: Engine = module(name).Engine(folder, facts)

@@ -18,15 +18,13 @@ from headstart.heads._design import Design
 from headstart.heads._logistic import Problem
 from headstart.heads._strengths import (
     PASS,
-    TOLERANCE,
     Search,
     classes_that_choose,
     folds_that_choose,
-    follow,
+    tolerance_of,
     transferred,
 )
 
-_EXACT = 1e-5  # of its loss, what a fit may still gain at the one strength there is: no search says how exact to be
 _FOLDS = 5  # that those which leave one out are taken together to, where a pass over ten is dear
 
 
@@ -115,16 +113,15 @@ def cross_validate(
     known = targets.known(folds)
     done: dict[int, np.ndarray] = {}
     table: tuple[dict[str, float], ...] = ()
-    tolerance = TOLERANCE
     if strengths is not None and len(strengths) == 1:
-        strength, tolerance = strengths[0], _EXACT if len(problem.held_out) * cost <= PASS else TOLERANCE
+        strength = strengths[0]
     else:
         strength, table, done = _choose(features, problem, targets, strengths, seed=seed)
     count = len(problem.held_out)
     fits = range(count if measured is None else min(count, max(1, len(done), int(measured // max(cost, 1)))))
     missing = [fit for fit in fits if fit not in done]
     if missing:
-        solved = follow(problem, strength, missing, unit=targets.unit, tolerance=tolerance)
+        solved = problem.solve(strength, tolerance=tolerance_of(cost), fits=missing)
         done.update(zip(missing, solved, strict=True))
     rows, answers = problem.out_of_fold([done[fit] for fit in fits], fits)
     loss, accuracy = targets.measure(answers, rows, known)

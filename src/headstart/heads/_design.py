@@ -14,6 +14,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,12 @@ Rows = slice | np.ndarray
 class Design:
     """Standardised features in coordinates for a solver.
 
+    Args:
+        features: float16 or float32 array of shape (n_rows, n_features).
+
+    Raises:
+        ValueError: some of them are no numbers.
+
     Attributes:
         count: how many rows there are.
         size: how many coordinates, without the constant one that stands for the intercept.
@@ -51,16 +58,20 @@ class Design:
         self.features, self.parts, self.scaling = features, tuple(parts), scaling
         self.count, dimensions = features.shape
         self.mean, self.deviation = scales(features, parts, scaling)
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.deviation).all()):
+            wrong = np.flatnonzero(~np.isfinite(self.mean * self.deviation))[:5].tolist()
+            raise ValueError(f"features that are no numbers cannot be fitted. Received: them in columns {wrong}, …")
         self.leading: np.ndarray | None = None
         self._basis: np.ndarray | None = None
         self._rows: np.ndarray | None = None
         self._outside = False  # whether the blocks are not rotated, but the weights
-        if min(features.shape) > WIDEST:
-            self._sampled()
-        elif dimensions <= self.count:
-            self._rotated()
-        else:
-            self._spanned()
+        with one_thread():
+            if min(features.shape) > WIDEST:
+                self._sampled()
+            elif dimensions <= self.count:
+                self._rotated()
+            else:
+                self._spanned()
         self.width = 1 + (dimensions if self._rows is None else self.size)
 
     def _rotated(self) -> None:
@@ -151,6 +162,14 @@ class Design:
             kernel = np.concatenate(parts)
         kernel = kernel / self.deviation[:, None]
         return kernel.astype(np.float32), (weights[-1] - self.mean @ kernel).astype(np.float32)
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """Keep a product to one thread, since blocks of rows go over the cores, and decompositions are slower on more."""
+    from threadpoolctl import threadpool_limits
+
+    context: AbstractContextManager[Any] = threadpool_limits(1, user_api="blas")
+    return context
 
 
 def blocks(count: int) -> list[slice]:

@@ -1,14 +1,15 @@
 """Minimise several smooth convex functions side by side by preconditioned L-BFGS (Liu and Nocedal 1989).
 
-Each function has curvature pairs, a step and an end of its own; only their evaluations are shared, since one pass over
-the data serves all of them. A function is done when the Newton decrement, half the slope along the direction, is a
-small share of its value: what is left to gain, whatever the scale of features, penalty and number of classes.
+Each function has curvature pairs, a step and an end of its own; only the passes over the data are shared. A function is
+done when the Newton decrement, half the slope along the direction, is a small share of its value: what is left to gain,
+whatever the scale of features, penalty and number of classes.
+
+A linear model's scores are linear in its weights, so a step's length is found without a further product: by Newton's
+method on the slope along the step.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,86 +19,86 @@ MEMORY = 8
 """Curvature pairs."""
 LEAST = 1e-3
 """The value from which on a smaller one makes the decrement to stop at no smaller."""
-_SUFFICIENT = 1e-4  # share of the slope that a step has to gain (Armijo)
-_SHORTENINGS = 12
-
-Evaluate = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+_FLAT = 0.3  # slope at a step's end, as a share of that at its beginning
+_TRIALS = 6  # lengths of a step, at most
 
 
-class Precondition(Protocol):
-    """An approximate inverse Hessian times slopes, by the numbers of the functions."""
+class Objective(Protocol):
+    """Functions at their current points."""
 
-    def __call__(self, slopes: np.ndarray, which: np.ndarray) -> np.ndarray: ...
+    def start(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values, float64 array of shape (n,), and gradients, of the points' shape (n, ...)."""
+
+    def aim(self, points: np.ndarray, directions: np.ndarray) -> None:
+        """Take directions to step along."""
+
+    def bend(self, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """First and second derivatives along the directions at some lengths, float64 arrays of shape (n,)."""
+
+    def move(self, lengths: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values and gradients at the ends of the steps, which are these points."""
+
+    def keep(self, which: np.ndarray) -> None:
+        """Go on with some of the functions, bool array of shape (n,)."""
+
+    def precondition(self, slopes: np.ndarray) -> np.ndarray:
+        """An approximate inverse Hessian times an array of the points' shape."""
 
 
-def minimise(
-    evaluate: Evaluate, start: np.ndarray, precondition: Precondition, *, tolerance: float, steps: int,
-    first: tuple[np.ndarray, np.ndarray] | None = None,
-) -> np.ndarray:  # fmt: skip
+def minimise(objective: Objective, start: np.ndarray, *, tolerance: float, steps: int) -> np.ndarray:
     """Minimisers, float32 array of the shape of `start`.
 
     Args:
-        evaluate: values, float64 array of shape (n,), and gradients, of the points' shape, for points of shape
-            (n, ...) and the numbers of the functions that they belong to.
+        objective: the functions.
         start: float32 array of shape (n_functions, ...).
-        precondition: an approximate inverse Hessian times an array of the points' shape, by the functions' numbers.
         tolerance: the decrement to stop at, as a share of the value.
         steps: how many there are at most.
-        first: values and gradients of `start`, where they are known.
-
-    Example:
-        >>> scale = np.array([[1.0, 100.0]], np.float32)
-        >>> def bowl(points, numbers):
-        ...     return (scale * (points - 1) ** 2).sum(axis=1), 2 * scale * (points - 1)
-        >>> zero = np.zeros((1, 2), np.float32)
-        >>> minimise(bowl, zero, lambda slopes, which: slopes / 200, tolerance=1e-9, steps=50).round(3)
-        array([[1., 1.]], dtype=float32)
     """
     found = start.copy()
     numbers = np.arange(len(start))
-    value, gradient = evaluate(start, numbers) if first is None else first
     point, pairs = start, _Pairs()
+    value, gradient = objective.start(point)
     for _ in range(steps):
-        direction = -pairs.times(gradient, functools.partial(precondition, which=numbers))
+        direction = -pairs.times(gradient, objective)
         slope = _dots(direction, gradient)
-        busy = -slope / 2 > tolerance * np.maximum(np.abs(value), LEAST)
+        busy = -slope / 2 > tolerance * np.maximum(value, LEAST)
         if not busy.all():
             found[numbers[~busy]] = point[~busy]
             numbers, point, direction, slope = numbers[busy], point[busy], direction[busy], slope[busy]
             value, gradient = value[busy], gradient[busy]
             pairs.keep(busy)
+            objective.keep(busy)
         if not len(numbers):
             return found
-        following, new_value, new_gradient = _search(evaluate, point, direction, value, slope, numbers)
+        objective.aim(point, direction)
+        length = _length(objective, slope, value)
+        following = point + _column(length, point) * direction
+        value, new_gradient = objective.move(length, following)
         pairs.add(following - point, new_gradient - gradient)
-        point, value, gradient = following, new_value, new_gradient
+        point, gradient = following, new_gradient
     found[numbers] = point
     return found
 
 
-def _search(
-    evaluate: Evaluate, point: np.ndarray, direction: np.ndarray, value: np.ndarray, slope: np.ndarray,
-    numbers: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-    """Full steps, shortened by the secant of the slopes for the functions that gain too little.
-
-    A convex function that still falls at the end of a step has fallen all along it: that is known from the slope where
-    rounding hides it in the value.
-    """
-    length = np.ones(len(point))
-    following = point + direction
-    new_value, gradient = evaluate(following, numbers)
-    for _ in range(_SHORTENINGS):
-        new_slope = _dots(gradient, direction)
-        enough = (new_slope <= 0) | (new_value <= value + _SUFFICIENT * length * slope)
-        bad = np.flatnonzero(~enough)
-        if not len(bad):
+def _length(objective: Objective, slope: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Lengths at which the slope is nearly flat, by Newton's method within a bracket."""
+    low, high = np.zeros(len(slope)), np.full(len(slope), np.inf)
+    length = np.clip(value / -slope, 1e-3, 1.0)  # no loss is below zero, so a long step from far off is too long
+    best: np.ndarray = length
+    least = np.full(len(slope), np.inf)
+    for _ in range(_TRIALS):
+        first, second = objective.bend(length)
+        better = np.abs(first) < least
+        best, least = np.where(better, length, best), np.where(better, np.abs(first), least)
+        flat = least <= _FLAT * -slope
+        if flat.all():
             break
-        rise = np.nan_to_num(new_slope[bad], nan=np.inf)
-        length[bad] *= np.clip(-slope[bad] / (rise - slope[bad]), 0.1, 0.9)
-        following[bad] = point[bad] + _column(length[bad], point) * direction[bad]
-        new_value[bad], gradient[bad] = evaluate(following[bad], numbers[bad])
-    return following, new_value, gradient
+        low, high = np.where(first < 0, length, low), np.where(first < 0, high, length)
+        following = length - first / np.maximum(second, 1e-30)
+        inside = (following > low) & (following < np.minimum(high, 10 * length))
+        following = np.where(inside, following, np.where(np.isinf(high), 4 * length, (low + high) / 2))
+        length = np.where(flat, best, following)
+    return best
 
 
 @dataclass
@@ -119,7 +120,7 @@ class _Pairs:
         for each in (self.steps, self.changes, self.inverses):
             each[:] = [array[which] for array in each]
 
-    def times(self, gradient: np.ndarray, precondition: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    def times(self, gradient: np.ndarray, objective: Objective) -> np.ndarray:
         """The approximate inverse Hessian times the gradient: the two loops."""
         q, weights = gradient.copy(), []
         for step, change, inverse in zip(self.steps[::-1], self.changes[::-1], self.inverses[::-1], strict=True):
@@ -127,10 +128,10 @@ class _Pairs:
             _add(q, -weights[-1], change)
         if self.steps:
             change, inverse = self.changes[-1], self.inverses[-1]
-            scale = _dots(change, precondition(change)) * inverse
-            q = precondition(q) / _column(np.where(scale > 0, scale, 1.0), q)
+            scale = _dots(change, objective.precondition(change)) * inverse
+            q = objective.precondition(q) / _column(np.where(scale > 0, scale, 1.0), q)
         else:
-            q = precondition(q)
+            q = objective.precondition(q)
         for step, change, inverse, weight in zip(self.steps, self.changes, self.inverses, weights[::-1], strict=True):
             _add(q, weight - _dots(change, q) * inverse, step)
         return q

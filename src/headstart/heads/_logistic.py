@@ -1,9 +1,9 @@
 """Fit several L2-penalised logistic regressions on one design: one for each fold's complement, one on all rows.
 
-minimise  mean loss + strength / 2 · ‖W‖²  by L-BFGS. In the design's coordinates the Hessian is about
-curvature · variance + strength, where the curvature is the mean p (1 − p) of the fit that is begun from (1/C (1 − 1/C)
-at zero; Boehning 1992 bounds it by 1/2); its inverse is the preconditioner, so that a solution takes some ten passes
-over the rows at any strength. From zero the first step is ridge regression.
+minimise  mean loss + strength / 2 · ‖W‖²  by L-BFGS. In the design's coordinates the Hessian of an output is about
+curvature · variance + strength, where the curvature is the mean p (1 − p) of the probabilities at hand (Boehning 1992
+bounds that of a softmax by 1/2); its inverse is the preconditioner, so that a solution takes some ten to twenty passes
+over the rows at any strength. From zero the first direction is that of ridge regression.
 
 All bounds count passes, never seconds: the numbers do not depend on how fast a machine is.
 """
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from headstart.heads import Layer, _links
-from headstart.heads._design import Design, Rows, blocks, in_order, sum_in_order
+from headstart.heads._design import Design, Rows, blocks, in_order, one_thread, sum_in_order
 from headstart.heads._lbfgs import minimise
 
 STEPS = 300
@@ -64,81 +64,23 @@ class Problem:
             tolerance: the gain that is left when a fit ends, as a share of its loss.
             fits: numbers of the fits: fold by fold, then the one on all rows.
         """
-        from threadpoolctl import threadpool_limits
-
         numbers = np.arange(self.fits) if fits is None else np.asarray(fits)
         found = self.start(len(numbers)) if start is None else start.copy()
         together = max(1, _COLUMNS // max(self.outputs, 1))
-        with threadpool_limits(1, user_api="blas"):  # threads go over blocks of rows, each with linear algebra of one
+        with one_thread():
             for first in range(0, len(numbers), together):
                 part = slice(first, first + together)
                 found[part] = self._solve(strength, found[part], numbers[part], tolerance)
         return found
 
     def _solve(self, strength: float, start: np.ndarray, numbers: np.ndarray, tolerance: float) -> np.ndarray:
-        used = self.used[:, numbers]
-        jobs = self._jobs(used)
-        flat = start.shape[1:]
-        diagonal = self._curvature(start, used, jobs)
-
-        def evaluate(points: np.ndarray, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            losses, slopes = self._evaluate(points.reshape(-1, *flat), used[:, which], jobs)
-            penalised = points.reshape(-1, *flat)[:, :-1]
-            losses += 0.5 * strength * np.array([float(np.vdot(each, each)) for each in penalised])
-            slopes[:, :-1] += np.float32(strength) * penalised
-            return losses, slopes
-
-        def precondition(slopes: np.ndarray, which: np.ndarray) -> np.ndarray:
-            return _divided(self.design, slopes, diagonal[which], strength)
-
-        return minimise(evaluate, start, precondition, tolerance=tolerance, steps=STEPS)
-
-    def _jobs(self, used: np.ndarray) -> list[Rows]:
-        """Blocks of the rows that any of the fits uses."""
-        rows = np.flatnonzero(used.any(axis=1))
-        if len(rows) == self.design.count:
-            return list(blocks(len(rows)))
-        return [rows[part] for part in blocks(len(rows))]
-
-    def _evaluate(self, weights: np.ndarray, used: np.ndarray, jobs: list[Rows]) -> tuple[np.ndarray, np.ndarray]:
-        """Mean losses and their slopes, without the penalty."""
-        fits = len(weights)
-        inner = self.design.inwards(_side_by_side(weights))
-
-        def block(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-            part = self.design.block(rows)
-            scores = (part @ inner).reshape(-1, fits, self.outputs)
-            losses = self.link.loss(scores, self.targets[rows], used[rows])
-            return losses, part.T @ scores.reshape(len(part), -1)
-
-        results = in_order(block, jobs, len(used) * inner.size)
-        losses, slopes = next(results)
-        for more, further in results:
-            losses += more
-            slopes += further
-        slopes = self.design.outwards(slopes).reshape(-1, fits, self.outputs)
-        return losses, np.ascontiguousarray(slopes.transpose(1, 0, 2))
-
-    def _curvature(self, weights: np.ndarray, used: np.ndarray, jobs: list[Rows]) -> np.ndarray:
-        """Mean p (1 − p) of each fit and output, none much below the mean of the fit."""
-        if not weights.any():
-            chance = 1 / self.outputs if self.link.NAME == "softmax" else 0.5
-            return np.full((len(weights), self.outputs), chance * (1 - chance) if chance < 1 else 0.25, np.float32)
-        inner = self.design.inwards(_side_by_side(weights))
-
-        def block(rows: Rows) -> np.ndarray:
-            scores = (self.design.block(rows) @ inner).reshape(-1, len(weights), self.outputs)
-            return self.link.curvature(scores, used[rows])
-
-        found = sum_in_order(block, jobs, len(used) * inner.size)
-        result: np.ndarray = np.maximum(found, np.maximum(_FLATTEST * found.mean(axis=1, keepdims=True), 1e-7))
-        return result
+        return minimise(_Objective(self, strength, numbers), start, tolerance=tolerance, steps=STEPS)
 
     def scores(self, weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Scores of some rows by one fit's weights, float32 of shape (n_rows, outputs)."""
-        inner = self.design.inwards(weights)
-        parts = [self.design.block(rows[part]) @ inner for part in blocks(len(rows))]
-        return np.concatenate(parts)
+        with one_thread():
+            inner = self.design.inwards(weights)
+            return np.concatenate([self.design.block(rows[part]) @ inner for part in blocks(len(rows))])
 
     def out_of_fold(self, weights: Iterable[np.ndarray], fits: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """The rows that some folds' fits left out, ascending, and what those fits answer, (n_rows, outputs)."""
@@ -149,7 +91,94 @@ class Problem:
 
     def layer(self, weights: np.ndarray) -> Layer:
         """One fit's weights as a layer on raw features: scaling and rotation folded in."""
-        return Layer(*self.design.kernel(weights), self.link.NAME)
+        with one_thread():
+            return Layer(*self.design.kernel(weights), self.link.NAME)
+
+
+class _Objective:
+    """Penalised losses of some fits, with the scores of the rows at the current weights and along the current step."""
+
+    def __init__(self, problem: Problem, strength: float, numbers: np.ndarray) -> None:
+        self.problem, self.link, self.strength = problem, problem.link, strength
+        used = problem.used[:, numbers]
+        rows = np.flatnonzero(used.any(axis=1))
+        every = len(rows) == len(used)
+        self.jobs = [(part, part if every else rows[part]) for part in blocks(len(rows))]
+        self.used = used if every else used[rows]
+        self.shape = (len(rows), len(numbers), problem.outputs)
+        self.scores = self.steps = self.curvature = np.empty(0, np.float32)
+
+    def start(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self.scores = self._times(points)
+        return self._values(points)
+
+    def aim(self, points: np.ndarray, directions: np.ndarray) -> None:
+        self.steps = self._times(directions)
+        inner, along = points[:, :-1], directions[:, :-1]
+        self.slope, self.bent = self.strength * _dots(inner, along), self.strength * _dots(along, along)
+
+    def bend(self, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        scale = lengths.astype(np.float32)[:, None]
+
+        def block(job: tuple[slice, Rows]) -> np.ndarray:
+            part, rows = job
+            steps = self.steps[part]
+            trial = steps * scale
+            trial += self.scores[part]
+            return np.stack(self.link.bend(trial, steps, self.problem.targets[rows], self.used[part]))
+
+        first, second = sum_in_order(block, self.jobs, 10.0 * self.scores.size)
+        return first + self.slope + lengths * self.bent, second + self.bent
+
+    def move(self, lengths: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self.steps *= lengths.astype(np.float32)[:, None]
+        self.scores += self.steps
+        return self._values(points)
+
+    def keep(self, which: np.ndarray) -> None:
+        self.scores, self.used, self.curvature = self.scores[:, which], self.used[:, which], self.curvature[which]
+
+    def precondition(self, slopes: np.ndarray) -> np.ndarray:
+        return _divided(self.problem.design, slopes, self.curvature, self.strength)
+
+    def _times(self, weights: np.ndarray) -> np.ndarray:
+        """Scores of the rows, float32 of shape (n_rows, fits, outputs)."""
+        design, outputs = self.problem.design, self.problem.outputs
+        inner = design.inwards(_side_by_side(weights))
+        result = np.empty((self.shape[0], len(weights), outputs), np.float32)
+
+        def block(job: tuple[slice, Rows]) -> None:
+            part, rows = job
+            np.matmul(design.block(rows), inner, out=result[part].reshape(-1, inner.shape[1]))
+
+        for _ in in_order(block, self.jobs, len(result) * inner.size):
+            pass
+        return result
+
+    def _values(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Penalised losses at the current scores, which these points have, and gradients."""
+        design, (fits, _, outputs) = self.problem.design, points.shape
+
+        def block(job: tuple[slice, Rows]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            part, rows = job
+            slopes = self.scores[part].copy()
+            losses, curvature = self.link.loss(slopes, self.problem.targets[rows], self.used[part])
+            return losses, curvature, design.block(rows).T @ slopes.reshape(len(slopes), -1)
+
+        results = in_order(block, self.jobs, self.scores.size * design.width)
+        losses, curvature, slopes = next(results)
+        for more in results:
+            losses, curvature, slopes = losses + more[0], curvature + more[1], np.add(slopes, more[2], out=slopes)
+        least = np.maximum(_FLATTEST * curvature.mean(axis=1, keepdims=True), 1e-7)
+        self.curvature = np.maximum(curvature, least)
+        slopes = design.outwards(slopes).reshape(-1, fits, outputs)
+        gradient = np.ascontiguousarray(slopes.transpose(1, 0, 2))
+        gradient[:, :-1] += np.float32(self.strength) * points[:, :-1]
+        return losses + 0.5 * self.strength * _dots(points[:, :-1], points[:, :-1]), gradient
+
+
+def _dots(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.array([float(np.vdot(a, b)) for a, b in zip(one, other, strict=True)])
 
 
 def _side_by_side(weights: np.ndarray) -> np.ndarray:

@@ -19,13 +19,14 @@ import numpy as np
 
 from headstart.heads._logistic import Problem
 
-TOLERANCE = 1e-4
-"""What a fit may still gain, as a share of its loss, while strengths are compared."""
+FINE, TOLERANCE, ROUGH = 1e-5, 1e-4, 1e-2
+"""What a fit may still gain, as a share of its loss: at the chosen strength, while strengths are compared, and where a
+pass is dear."""
+_CHEAP = 5e7  # multiplications of a pass up to which folds' fits are as fine as the one on everything
 PASS = 1e9
 """Multiplications of a pass over all folds up to which all of them choose; two folds are the least."""
 CLASSES_PASS = 5e8
 """Multiplications of a pass over all rows beyond which fewer classes choose."""
-_ROUGH = 1e-3
 _STRONGEST, _WEAKEST = -4, 10
 
 Measure = Callable[[np.ndarray, np.ndarray], tuple[float, float]]
@@ -125,15 +126,9 @@ def predicted(known: Mapping[float, np.ndarray], strength: float) -> np.ndarray 
     return line
 
 
-def follow(
-    problem: Problem, strength: float, fits: Sequence[int], *, unit: float, tolerance: float = TOLERANCE
-) -> np.ndarray:
-    """Weights at a strength, by way of stronger ones, decade by decade and roughly: fewer passes than from zero."""
-    known: dict[float, np.ndarray] = {}
-    for decades in range(max(int(np.log10(unit / strength)), 0), 0, -1):
-        stronger = strength * 10**decades
-        known[stronger] = problem.solve(stronger, predicted(known, stronger), tolerance=_ROUGH, fits=fits)
-    return problem.solve(strength, predicted(known, strength), tolerance=tolerance, fits=fits)
+def tolerance_of(work: float) -> float:
+    """How precisely a fit is solved whose passes take so many multiplications."""
+    return FINE if work <= _CHEAP else TOLERANCE if work <= PASS else ROUGH
 
 
 def folds_that_choose(work: float, folds: int) -> int:

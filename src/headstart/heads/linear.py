@@ -28,7 +28,7 @@ from headstart.heads._softmax import chooses as chooses
 from headstart.heads._softmax import head_of, one_layer, sample
 from headstart.heads._softmax import notes as notes
 from headstart.heads._softmax import untrained as untrained
-from headstart.heads._strengths import PASS, TOLERANCE, transferred
+from headstart.heads._strengths import FINE, PASS, TOLERANCE, tolerance_of, transferred
 
 NAME = "linear"
 SUMMARY = "logistic regression on pooled features (of numbers, ridge regression); seconds"
@@ -37,8 +37,6 @@ OUTPUTS = ("softmax", "sigmoid", "linear")
 
 NUMBER_STRENGTHS = _ridge.STRENGTHS
 """Those of ridge regression, which numbers are fitted with."""
-_FINAL = 1e-5
-"""What the fit on everything may still gain, as a share of its loss; where a pass is dear, as much as in the search."""
 _PASSES = 60  # over the features, that a search takes in all
 _A_CLASS = 20  # rows of a class that a strength is chosen on, at most, where there are many classes
 _MEASURED = 2e9  # multiplications of a pass over the folds that a fitted head is measured on; one is the least
@@ -119,7 +117,8 @@ def finish(data: HeadData, validated: Validated) -> tuple[Layer, ...]:
     strength, scaling = float(validated.settings["strength"]), str(validated.settings["scaling"])
     design, start = validated.state or (Design(data.features, data.parts, scaling), None)
     problem = Problem(design, targets.values, targets.outputs, None, link=targets.link)
-    tolerance = _FINAL if multiplications(design, targets.outputs) <= PASS else TOLERANCE
+    cost = multiplications(design, targets.outputs)
+    tolerance = FINE if cost <= PASS else tolerance_of(cost)
     weights = problem.solve(strength, None if start is None else start[None], tolerance=tolerance)
     return (problem.layer(weights[0]),)
 
