@@ -1,4 +1,4 @@
-"""What choosing a head's strength and fitting it costs with many classes, against the trunk's pass over as many pictures.
+"""What choosing a strength and fitting a head costs with many classes, against the trunk's pass over as many pictures.
 
     python bench/heads.py SHARED [ROUNDS]
 

@@ -22,7 +22,7 @@ import numpy as np
 from headstart import heads, multi_layer
 from headstart.features import Features
 from headstart.few import few, merged, scorable
-from headstart.heads import HeadData, Validated, auto, ridge
+from headstart.heads import HeadData, Validated, auto, blend, ridge
 from headstart.heads._scaling import standardised
 from headstart.intervals import wilson
 from headstart.layer_sets import LayerSet, all_layers, lower_layers, single_layers
@@ -32,8 +32,9 @@ from headstart.trunk import Output
 
 SCREEN, SAMPLE = 800, 2_000
 """Pictures that all candidates are screened on, and that the finalists are cross-validated on, at most."""
-FINALISTS = 4
-"""Sets of layers that are scored a second time; the best of these, and the best single layer, with every head."""
+FINALISTS = 6
+"""Sets of layers that are scored a second time, where so many cannot be told from the best; the best of these, and the
+best single layer, with every head."""
 LEVEL = {"accurate": 0.0, "auto": 0.25, "small": 1.0}
 """Standard errors of the paired difference in loss within which a candidate is level with the best."""
 CHEAPER = 0.9
@@ -266,10 +267,9 @@ def _fitted(
         head: `auto`, or the one head that is asked for; one that is trained by epochs is stood in for by `linear`.
         everything: these rows are all training rows, so the cross-validations can be used again.
     """
-    single = [each for each in first if len(each.layers) == 1]
-    best = list(first[:FINALISTS])
-    if single and single[0] not in best:
-        best[-1] = single[0]
+    single = [each for each in first if len(each.layers) == 1][:1]
+    several = [each for each in first if len(each.layers) > 1]
+    best = by_loss([*several[: FINALISTS - len(single)], *single]) if several else list(first[:FINALISTS])
     classes, known = int(labels.max()) + 1, scorable(labels, folds)
 
     def data(candidate: Candidate) -> HeadData:
@@ -293,8 +293,39 @@ def _fitted(
     most = [closed[0], *([narrow] if narrow is not None and len(closed[0][0].layers) > 1 else [])]
     most = closed if few(labels) else most  # where pictures are few, all of it takes no time
     competed = run(lambda pair: (pair[0], auto.compete(data(pair[0]), scaling=pair[0].scaling, closed=pair[1])), most)
-    others = (validated(each, found) for each, tried in competed for found in tried if found.head != ridge.NAME)
-    return [*(each for each, _ in closed), *others]
+    others = [
+        (validated(each, found), found) for each, tried in competed for found in tried if found.head != ridge.NAME
+    ]
+    everyone = [*closed, *others]
+    if len(everyone) == 1:
+        return [closed[0][0]]
+    return [*(each for each, _ in everyone), _averaged(everyone, labels, known, everything=everything)]
+
+
+def _averaged(
+    scored: Sequence[tuple[Candidate, Validated]], labels: np.ndarray, known: np.ndarray, *, everything: bool
+) -> Candidate:
+    """Average what was cross-validated (`heads.blend`), as a candidate on the outputs of all its members."""
+    every = list(dict.fromkeys(output for each, _ in scored for output in each.outputs))
+
+    def placed(union: Sequence[Output]) -> list[Validated]:
+        return [replace(found, parts=tuple(union.index(o) for o in each.outputs)) for each, found in scored]
+
+    first = blend.average(placed(every), labels, known)
+    used = sorted({part for member in first.members for part in member.parts})
+    union = [every[part] for part in used]
+    at = {part: place for place, part in enumerate(used)}
+    members = tuple(replace(member, parts=tuple(at[part] for part in member.parts)) for member in first.members)
+    told = [
+        {**each, "parts": list(member.parts)}
+        for each, member in zip(first.settings["members"], members, strict=True)
+    ]  # fmt: skip
+    found = replace(first, members=members, settings={"members": told})
+    made = judged(
+        replace(_nothing_known(LayerSet(tuple(union))), head=blend.NAME), found.out_of_fold, labels[found.rows],
+        known[found.rows],
+    )  # fmt: skip
+    return replace(made, finalist=True, validated=found if everything else None)
 
 
 def pick(finalists: Sequence[Candidate], *, prefer: str, cost: Cost) -> tuple[Candidate, str]:

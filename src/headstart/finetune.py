@@ -543,8 +543,8 @@ class _Run:
                 parts=tuple(output.dimensions for output in outputs),
             )  # fmt: skip
             options = dict(self.recipe.head_options)
-            if self.frozen.head.scaling != "features" and outputs == self.frozen.outputs:
-                options["scaling"] = self.frozen.head.scaling
+            if outputs == self.frozen.outputs and not heads.find(self.frozen.head.name).BY_EPOCHS:
+                options = {**self.frozen.head.options, **options}
             found = heads.find(self.frozen.head.name).fit(data, options=options)
             self._heads[outputs, len(rows)] = found
         return self._heads[outputs, len(rows)]

@@ -39,8 +39,9 @@ MEMBER = "headstart_rejection.f16"
 MAX_NUMBERS = 4_000_000  # 8 MB in the file
 MAX_PARTS = 64
 WIDEST = 2_000
-"""Columns of the references that a rule goes by, at most: those of the deepest layers. Beside all block ends of
-MobileNetV2, each with the same say, these found four of five strangers where all of them found one."""
+"""Columns of the references that a rule goes by, at most: those of the deepest layers. Of MobileNetV2's block ends at
+160 px, pooled on average, the last four (1,920 columns) rejected 91 % of the strangers and all sixteen, each with the
+same say, 46 %, in the mean over six pairs: cats_vs_dogs or trashnet6 known, each of the other three sets strange."""
 _SCORED = 4_000  # training pictures that the threshold is set on, at most
 _AT_ONCE = 1024
 

@@ -227,9 +227,7 @@ def train(
             Recipe.from_dict({**recipe.as_dict(), **named(outputs, features.outputs), **tuning.decided}),
             image_size=wanted.image_size,
             head=head.name, augment=views.told(recipe), views=views.count(recipe),
-            head_options=dict(head.settings) if head_module.BY_EPOCHS else {
-                **({"scaling": head.scaling} if head.scaling != "features" else {}), **recipe.head_options
-            },
+            head_options=dict(head.settings) if head_module.BY_EPOCHS else {**head.options, **recipe.head_options},
         )  # fmt: skip
         result = TrainResult(
             dataset=dataset, features=features, choice=choice, head=head, evaluation=evaluation, before=before,

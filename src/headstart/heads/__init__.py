@@ -94,7 +94,8 @@ class Validated:
         rows: int of shape (n_rows,), ascending: the rows that it was cross-validated on.
         out_of_fold: float32 probabilities of these rows from fits that did not see them, shape (n_rows, n_classes).
         table: rows of `strength`, `accuracy`, `loss` that the penalty was chosen from.
-        members: what a blend is made of.
+        members: what a blend is made of; `settings` has their weights.
+        parts: places, in `HeadData.parts`, of the outputs that it is given; empty for all.
         state: whatever spares `finish` to begin anew; `without_state` lets go of it.
     """
 
@@ -104,7 +105,15 @@ class Validated:
     out_of_fold: np.ndarray = field(repr=False)
     table: tuple[Mapping[str, float], ...] = ()
     members: tuple[Validated, ...] = ()
+    parts: tuple[int, ...] = ()
     state: Any = field(default=None, repr=False, compare=False)
+
+    def weighted(self) -> list[tuple[Validated, float]]:
+        """List the members with their weights; of what is no blend that itself."""
+        if not self.members:
+            return [(self, 1.0)]
+        weights = [float(each["weight"]) for each in self.settings["members"]]
+        return [(member, weight / sum(weights)) for member, weight in zip(self.members, weights, strict=True)]
 
     def without_state(self) -> Validated:
         """Let go of what `finish` could begin with, which may be as large as the features."""
@@ -156,12 +165,12 @@ class Head:
     held_out: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
-    def scaling(self) -> str:
-        """How its features were scaled before a penalty fell on their weights: see `_scaling`."""
-        for settings in (self.settings, *(each for each in self.settings.values() if isinstance(each, Mapping))):
-            if "scaling" in settings:
-                return str(settings["scaling"])
-        return "features"
+    def options(self) -> dict[str, Any]:
+        """What its kind of head has to be told to be fitted in the same way, its strength apart: for a recipe."""
+        if "members" in self.settings:
+            return {"members": [dict(each) for each in self.settings["members"]]}
+        scaling = self.settings.get("scaling", "features")
+        return {} if scaling == "features" else {"scaling": scaling}
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Probabilities, float32 of shape (pictures, classes), in the order of the classes."""

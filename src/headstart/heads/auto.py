@@ -23,7 +23,12 @@ SUMMARY = "the best of ridge, linear, blend and, where pictures are few, prototy
 BY_EPOCHS = False
 OUTPUTS = ("softmax", "sigmoid", "linear")
 
-_OWN = {"strength": "linear", "shrinkage": "prototype", "scaling": "ridge"}  # an option that decides the head
+_OWN = {
+    "strength": "linear",
+    "shrinkage": "prototype",
+    "scaling": "ridge",
+    "members": "blend",
+}  # an option that decides the head
 FLOPS_AN_IMAGE = 1e8
 """Floating-point operations that logistic regression may take for each image: a fraction of what a network takes."""
 _FLOPS = 2e10  # that it may take in any case: some tenths of a second
@@ -59,6 +64,9 @@ def fit(
     best, losses = data.validated, dict[str, float]()
     if best is None:
         tried = compete(data)
+        known = scorable(data.labels, merged(data.folds))
+        if len(tried) > 1:
+            tried.append(find("blend").average(tried, data.labels, known))
         losses = {each.head: loss(each, data) for each in tried}
         best = min(tried, key=lambda each: losses[each.head])
     head: Head = find(best.head).fit(replace(data, validated=best), options={}, progress=progress, watcher=watcher)
@@ -83,7 +91,7 @@ def compete(data: HeadData, *, scaling: str = "features", closed: Validated | No
     linear = find("linear")
     if linear.work(data) <= max(_FLOPS, FLOPS_AN_IMAGE * len(clean)):
         found.append(linear.validate(data, {"scaling": scaling}))
-        found.append(find("blend").of(*found))
+        found.append(find("blend").mean(found))
     if few(clean):
         found.append(find("prototype").validate(data, {"scaling": scaling}))
     return found
