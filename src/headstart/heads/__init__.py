@@ -109,11 +109,14 @@ class Validated:
     state: Any = field(default=None, repr=False, compare=False)
 
     def weighted(self) -> list[tuple[Validated, float]]:
-        """List the members with their weights; of what is no blend that itself."""
+        """List the members with their weights, given what it is given itself; of what is no blend that itself."""
         if not self.members:
             return [(self, 1.0)]
         weights = [float(each["weight"]) for each in self.settings["members"]]
-        return [(member, weight / sum(weights)) for member, weight in zip(self.members, weights, strict=True)]
+        return [
+            (replace(member, parts=member.parts or self.parts), weight / sum(weights))
+            for member, weight in zip(self.members, weights, strict=True)
+        ]
 
     def without_state(self) -> Validated:
         """Let go of what `finish` could begin with, which may be as large as the features."""
