@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from headstart import choose
+from headstart import choose, heads
 from headstart.choose import choose_cut
+from headstart.heads import HeadData
 from headstart.layer_sets import single_layers
 from headstart.trunk import Output
 
@@ -137,20 +138,19 @@ def test_one_network_may_be_taken_in_place_of_two_side_by_side():
 
 
 def test_what_prediction_costs_is_measured_where_two_are_level():
-    base = signal(8, 1, spread=2)
-    features = Stub({("early", "avg"): base + 0.1 * noise(8, 5), ("deep", "avg"): base})
+    early = signal(8, 1, spread=2)
+    features = Stub({("early", "avg"): early, ("deep", "avg"): np.c_[early, np.ones((240, 4))]})
     asked = []
 
     def cost(outputs):
-        asked.append(outputs)
+        asked.append({output.layer for output in outputs})
         return by_layer(outputs)
 
-    accurate, small = (pick(features, prefer=prefer, cost=cost) for prefer in ("accurate", "small"))
-    assert accurate.chosen.layers[-1] == "deep"
-    assert accurate.chosen.loss == min(c.loss for c in accurate.candidates if c.finalist)
-    assert small.chosen.layer == "early"
-    assert "costs 40% of that at prediction" in small.why
-    assert len(asked) > 1
+    assert pick(features, prefer="small", cost=cost).chosen.layer == "early"
+    assert {"deep"} in asked
+    assert {"early"} in asked
+    accurate = pick(features, prefer="accurate", cost=cost)
+    assert accurate.chosen.loss == pytest.approx(min(c.loss for c in accurate.candidates if c.finalist), abs=3e-4)
 
 
 def test_what_is_clearly_better_is_worth_its_cost():
@@ -186,6 +186,51 @@ def test_heads_compete_and_the_chosen_one_is_handed_on():
     assert choice.validated.head == choice.chosen.head
     assert len(choice.validated.out_of_fold) == 240
     assert {c.head for c in pick(features, head="linear").candidates if c.finalist} == {"linear"}
+
+
+def test_what_cannot_be_told_apart_is_averaged_and_the_average_is_a_candidate():
+    """Each layer has noise of its own, so their average is better than any of them, and has what all of them need."""
+    features = Stub({(name, "avg"): signal(8, at, spread=2.5) for at, name in enumerate(("low", "middle", "top"))})
+    choice = pick(features, prefer="accurate")
+    (average,) = [c for c in choice.candidates if c.head == "blend" and c.loss < 1 and c.scaling == "features"][:1]
+    assert average.layers == ("low", "middle", "top")
+    assert average.loss < min(c.loss for c in choice.candidates if len(c.layers) == 1)
+    assert choice.chosen.loss == min(c.loss for c in choice.candidates if c.finalist)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_chosen_head_is_the_same_finished_or_fitted_by_what_it_is_told(seed):
+    """Its cross-validation is of its own outputs, whichever of them each member was given."""
+    poolings = ("avg", "max")
+    features = Stub({
+        (name, pooling): signal(5 + at, 10 * seed + 2 * at + poolings.index(pooling), spread=2.5)
+        for at, name in enumerate(("low", "middle", "top")) for pooling in poolings
+    })  # fmt: skip
+    choice = pick(features)
+    outputs = choice.chosen.outputs
+    data = HeadData(
+        features.matrix(ROWS, outputs), LABELS, 3, FOLDS, parts=tuple(output.dimensions for output in outputs)
+    )
+    module = heads.find(choice.chosen.head)
+    head = module.fit(dataclasses.replace(data, validated=choice.validated))
+    again = module.fit(data, options=head.options)
+    np.testing.assert_allclose(again.predict(data.features), head.predict(data.features), atol=1e-3)
+    assert heads.log_loss(head.out_of_fold, LABELS) == pytest.approx(choice.chosen.loss, abs=1e-4)
+    assert heads.log_loss(again.out_of_fold, LABELS) == pytest.approx(choice.chosen.loss, abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_layers_stand_in_their_own_order_and_all_are_pooled_alike(seed):
+    """A recipe names layers and one pooling for all of them: whatever is chosen has to follow from that."""
+    features = Stub({
+        (name, pooling): signal(4, 7 * seed + at, spread=2.5 if (name, pooling) != ("top", "avg") else 9)
+        for at, (name, pooling) in enumerate((n, p) for n in ("low", "middle", "top") for p in ("avg", "max"))
+    })  # fmt: skip
+    for candidate in pick(features).candidates:
+        poolings = set(candidate.pooling.split("+"))
+        assert candidate.outputs == tuple(
+            output for output in features.outputs if output.layer in candidate.layers and output.pooling in poolings
+        )
 
 
 def test_what_a_choice_among_noise_is_worth_is_not_what_it_seems():

@@ -303,15 +303,22 @@ def test_features_are_scaled_as_is_asked_and_no_other_way(name):
     data = dataclasses.replace(blobs(60, 12), parts=(2, 10))
     module = heads.find(name)
     usual, asked, layers = (
-        module.fit(data, options=each) for each in (None, {"scaling": "features"}, {"scaling": "layers"})
+        module.fit(data, options=each) for each in ({}, {"scaling": "features"}, {"scaling": "layers"})
     )
-    assert [head.scaling for head in (usual, asked, layers)] == ["features", "features", "layers"]
     np.testing.assert_array_equal(usual.layers[0].kernel, asked.layers[0].kernel)
     assert np.abs(usual.predict(data.features) - layers.predict(data.features)).max() > 1e-3
-    with pytest.raises(
-        RecipeError, match=f"scaling of the {name if name != 'blend' else 'ridge'} head is features or layers"
-    ):
+    with pytest.raises(RecipeError, match=r"head is features or layers; got 'layer'\. Did you mean layers"):
         module.shape(3, {"scaling": "layer"})
+
+
+@pytest.mark.parametrize("scaling", ["features", "layers"])
+@pytest.mark.parametrize("name", COMPETING)
+def test_a_head_says_what_it_has_to_be_told_to_be_fitted_in_the_same_way(name, scaling):
+    data = dataclasses.replace(blobs(60, 12), parts=(2, 10))
+    module = heads.find(name)
+    head = module.fit(data, options={"scaling": scaling})
+    again = module.fit(data, options=head.options)
+    np.testing.assert_allclose(again.layers[0].kernel, head.layers[0].kernel, atol=1e-6)
 
 
 def test_an_unknown_head_gets_the_near_match():

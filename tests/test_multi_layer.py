@@ -94,12 +94,12 @@ def pick(features: Stub, **options):
 
 def test_a_choice_of_several_layers_is_named_by_them():
     choice = pick(Stub(halves()))
-    assert choice.chosen.layer == "low+top"
-    assert choice.chosen.layers == ("low", "top")
-    assert choice.chosen.pooling == "avg"
-    assert choice.chosen.dimensions == 12
+    by_layer = {candidate.layer: candidate for candidate in choice.candidates}
+    assert {"low+top", "low+middle+top"} <= set(by_layer), "what is selected, and all of them whatever is selected"
+    several = by_layer["low+top"]
+    assert (several.layers, several.pooling, several.dimensions) == (("low", "top"), "avg", 12)
+    assert {"low", "top"} <= set(choice.chosen.layers)
     assert choice.why.startswith("it had the least loss out of fold")
-    assert "low+middle+top" in {c.layer for c in choice.candidates}, "all of them are a candidate, whatever is selected"
     single = max(c.accuracy for c in choice.candidates if len(c.layers) == 1)
     assert choice.chosen.accuracy > single + 0.3
 
@@ -131,5 +131,6 @@ def test_a_class_of_one_picture_is_not_counted():
     parts = {(output("low", 6),): noise(6, 0), (output("top", 6),): noise(6, 1) * 0.1 + np.r_[LABELS, []][:, None] * 3}
     features = Stub(parts)
     choice = choose_cut(features, np.arange(41), labels, folds=folds)
-    assert choice.chosen.layer == "top"
+    assert "top" in choice.chosen.layers
+    assert choice.chosen.accuracy > 0.9
     assert choice.pictures == 40

@@ -185,27 +185,28 @@ def test_what_is_few(each, wanted):
 # ---- the head that is left to the pictures -------------------------------------------------------------------------
 
 
-def losses_out_of_fold(data: HeadData, names: set[str]) -> dict[str, float]:
-    """What each head is worth by itself."""
-    return {name: heads.log_loss(heads.find(name).fit(data).out_of_fold, data.labels) for name in names}
-
-
 def chosen_of(data: HeadData, names: set[str]) -> heads.Head:
-    """The head that is left to the pictures, seen to be the best of these."""
+    """The head that is left to the pictures, seen to be the best of these and of their average."""
     head = heads.find("auto").fit(data)
     losses = head.settings["chosen_from"]
-    assert losses == pytest.approx(losses_out_of_fold(data, names))
+    assert set(losses) == {*names, "blend"}
+    for name in names:
+        alone = heads.find(name).fit(data)
+        assert losses[name] == pytest.approx(heads.log_loss(alone.out_of_fold, data.labels))
     assert losses[head.name] == min(losses.values())
-    np.testing.assert_array_equal(head.layers[0].kernel, heads.find(head.name).fit(data).layers[0].kernel)
+    assert heads.log_loss(head.out_of_fold, data.labels) == pytest.approx(losses[head.name])
+    again = heads.find(head.name).fit(data, options=head.options)
+    np.testing.assert_allclose(again.layers[0].kernel, head.layers[0].kernel, atol=1e-6)
     return head
 
 
-def test_many_pictures_get_the_best_out_of_fold_of_those_that_are_no_prototype():
-    chosen_of(clouds(90, 5), {"ridge", "linear", "blend"})
+@pytest.mark.parametrize("seed", range(3))
+def test_many_pictures_get_the_best_out_of_fold_of_those_that_are_no_prototype(seed):
+    chosen_of(clouds(90, 5, seed=seed), {"ridge", "linear"})
 
 
 def test_few_pictures_may_get_the_prototype_too_and_are_told_what_it_was_chosen_from():
-    head = chosen_of(clouds(18, 200), {"ridge", "linear", "blend", "prototype"})
+    head = chosen_of(clouds(18, 200), {"ridge", "linear", "prototype"})
     losses = head.settings["chosen_from"]
     (sentence,) = told(head.name, head.settings)
     assert sentence.startswith(f"Of 4 heads {head.name} had the least loss, {min(losses.values()):.3f}, against ")
@@ -254,7 +255,8 @@ def test_one_picture_a_class_gets_the_prototype():
 def test_an_option_that_one_of_them_has_chooses_it(options, name):
     head = heads.find("auto").fit(clouds(12, 20), options=options)
     assert head.name == name
-    assert dict(head.settings).items() >= options.items()
+    if name != "blend":
+        assert dict(head.settings).items() >= options.items()
 
 
 def test_an_option_that_none_has_is_refused():
