@@ -109,14 +109,18 @@ class Validated:
     state: Any = field(default=None, repr=False, compare=False)
 
     def weighted(self) -> list[tuple[Validated, float]]:
-        """List the members with their weights, given what it is given itself; of what is no blend that itself."""
+        """List the members with their weights; of what is no blend that itself."""
         if not self.members:
             return [(self, 1.0)]
         weights = [float(each["weight"]) for each in self.settings["members"]]
-        return [
-            (replace(member, parts=member.parts or self.parts), weight / sum(weights))
-            for member, weight in zip(self.members, weights, strict=True)
-        ]
+        members = [replace(each, parts=self._places(each.parts)) for each in self.members]
+        return [(member, weight / sum(weights)) for member, weight in zip(members, weights, strict=True)]
+
+    def _places(self, parts: tuple[int, ...]) -> tuple[int, ...]:
+        """Translate a member's parts, which are counted among those of the blend."""
+        if not self.parts:
+            return parts
+        return tuple(self.parts[part] for part in parts) or self.parts
 
     def without_state(self) -> Validated:
         """Let go of what `finish` could begin with, which may be as large as the features."""
