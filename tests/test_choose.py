@@ -147,8 +147,8 @@ def test_what_prediction_costs_is_measured_where_two_are_level():
         return by_layer(outputs)
 
     assert pick(features, prefer="small", cost=cost).chosen.layer == "early"
-    assert {"deep"} in asked
     assert {"early"} in asked
+    assert any("deep" in each for each in asked)
     accurate = pick(features, prefer="accurate", cost=cost)
     assert accurate.chosen.loss == pytest.approx(min(c.loss for c in accurate.candidates if c.finalist), abs=3e-4)
 
