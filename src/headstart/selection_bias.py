@@ -60,7 +60,7 @@ def estimate(losses: np.ndarray, right: np.ndarray, groups: np.ndarray | None = 
         >>> noise = np.random.default_rng(0).random((200, 50))
         >>> found = estimate(noise, noise < 0.5)
         >>> best = (noise < 0.5)[:, noise.mean(axis=0).argmin()].mean()
-        >>> found.accuracy < best, found.bias > 0.02, found.loss_bias > 0.02
+        >>> bool(found.accuracy < best), found.bias > 0.02, found.loss_bias > 0.02
         (True, True, True)
     """
     sizes = np.ones(len(losses))
