@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from headstart import choose
+from headstart import choose, heads
 from headstart.choose import choose_cut
+from headstart.heads import HeadData
 from headstart.layer_sets import single_layers
 from headstart.trunk import Output
 
@@ -58,21 +59,98 @@ def test_the_informative_cut_is_chosen():
     assert all(c.low < c.accuracy < c.high or c.accuracy == 1 for c in choice.candidates)
 
 
-def test_the_cheaper_of_equals_is_chosen_and_the_sentence_says_so():
-    early = signal(20, 1, spread=1.2)
+def finalist(name: str, losses: np.ndarray) -> choose.Candidate:
+    """A candidate of known losses; `name` has `+` between layers."""
+    outputs = tuple(Output(layer, "avg", (1, 1, 4), 4, f"{layer} avg") for layer in name.split("+"))
+    return choose.Candidate(outputs, 0.8, 0.7, 0.9, losses < 1, losses, finalist=True)
+
+
+def behind(losses: np.ndarray, errors: float) -> np.ndarray:
+    """Losses that lie above others by so many standard errors of the paired difference."""
+    step = np.where(np.arange(len(losses)) % 2 == 0, 0.2, -0.2)
+    return losses + step + errors * step.std() / np.sqrt(len(losses))
+
+
+EVEN = np.full(400, 0.3)
+COSTS = {"early": 4.0, "deep": 10.0}
+
+
+def by_layer(outputs: tuple[Output, ...]) -> float:
+    return max(COSTS[output.layer] for output in outputs)
+
+
+@pytest.mark.parametrize(
+    ("errors", "prefer", "taken"),
+    [
+        (0.2, "accurate", "deep"), (0.2, "auto", "early"), (0.2, "small", "early"),
+        (0.8, "accurate", "deep"), (0.8, "auto", "deep"), (0.8, "small", "early"),
+        (1.3, "accurate", "deep"), (1.3, "auto", "deep"), (1.3, "small", "deep"),
+    ],
+)  # fmt: skip
+def test_what_is_preferred_says_how_much_loss_a_cheaper_one_may_have_more(errors, prefer, taken):
+    finalists = [finalist("early", behind(EVEN, errors)), finalist("deep", EVEN)]
+    chosen, why = choose.pick(finalists, prefer=prefer, cost=by_layer)
+    assert chosen.layer == taken
+    assert ("costs 40% of that at prediction" in why) == (taken == "early")
+    assert why.startswith("it had the least loss out of fold of 2 finalists") == (taken == "deep")
+
+
+def test_more_than_one_layer_need_not_win_by_more_than_noise():
+    """Up to the same layer several cost what one costs: the least loss decides, however little it is less."""
+    finalists = [finalist("deep", behind(EVEN, 0.1)), finalist("early+deep", EVEN)]
+    chosen, _ = choose.pick(finalists, prefer="auto", cost=lambda _: pytest.fail("what costs the same is not measured"))
+    assert chosen.layer == "early+deep"
+    chosen, _ = choose.pick(
+        [finalist("deep", EVEN), finalist("early+deep", behind(EVEN, 0.1))], prefer="auto", cost=by_layer
+    )
+    assert chosen.layer == "deep"
+
+
+def test_few_pictures_are_no_reason_to_take_a_smaller_one():
+    """Ten pictures can hardly tell anything apart, and what had more loss is not taken for that."""
+    few = np.full(10, 0.3)
+    finalists = [finalist("early", behind(few, 0.5)), finalist("deep", few)]
+    assert choose.pick(finalists, prefer="auto", cost=by_layer)[0].layer == "deep"
+
+
+def test_a_clock_is_no_more_exact_than_a_tenth():
+    finalists = [finalist("early", behind(EVEN, 0.1)), finalist("deep", EVEN)]
+    for share, taken in ((0.95, "deep"), (0.85, "early")):
+        cost = {"early": share, "deep": 1.0}
+        chosen, _ = choose.pick(finalists, prefer="auto", cost=lambda some, cost=cost: cost[some[-1].layer])
+        assert chosen.layer == taken
+
+
+def test_the_cheapest_of_level_ones_is_taken_and_of_those_the_one_of_least_loss():
+    finalists = [
+        finalist("deep", EVEN), finalist("early", behind(EVEN, 0.2)), finalist("early", behind(EVEN, 0.1)),
+        finalist("early+deep", behind(EVEN, 0.05)),
+    ]  # fmt: skip
+    assert choose.pick(finalists, prefer="auto", cost=by_layer)[0] is finalists[2]
+
+
+def test_one_network_may_be_taken_in_place_of_two_side_by_side():
+    """Both end at the same layer, and yet one of them runs a second network."""
+    finalists = [finalist("b-top", behind(EVEN, 0.1)), finalist("a-top+b-top", EVEN)]
+    chosen, why = choose.pick(finalists, prefer="auto", cost=lambda outputs: float(len(outputs)))
+    assert chosen.layer == "b-top"
+    assert "costs 50% of that" in why
+
+
+def test_what_prediction_costs_is_measured_where_two_are_level():
+    early = signal(8, 1, spread=2)
     features = Stub({("early", "avg"): early, ("deep", "avg"): np.c_[early, np.ones((240, 4))]})
     asked = []
 
     def cost(outputs):
-        asked.append(outputs)
-        return 10.0 if any(output.layer == "deep" for output in outputs) else 4.0
+        asked.append({output.layer for output in outputs})
+        return by_layer(outputs)
 
-    choice = pick(features, cost=cost)
-    assert choice.chosen.layer == "early"
-    assert "40% of that at prediction" in choice.why
-    assert asked, "what prediction costs is measured"
+    assert pick(features, prefer="small", cost=cost).chosen.layer == "early"
+    assert {"deep"} in asked
+    assert {"early"} in asked
     accurate = pick(features, prefer="accurate", cost=cost)
-    assert accurate.chosen.loss == min(c.loss for c in accurate.candidates if c.finalist)
+    assert accurate.chosen.loss == pytest.approx(min(c.loss for c in accurate.candidates if c.finalist), abs=3e-4)
 
 
 def test_what_is_clearly_better_is_worth_its_cost():
@@ -81,12 +159,12 @@ def test_what_is_clearly_better_is_worth_its_cost():
         assert "deep" in pick(features, prefer=prefer).chosen.layers
 
 
-def test_small_gives_more_away_than_auto():
-    """One layer is a little worse than the next: only who asks for a small model takes it."""
-    base = signal(8, 1, spread=2)
-    features = Stub({("early", "avg"): base + 0.5 * noise(8, 5), ("deep", "avg"): base})
-    assert pick(features, prefer="accurate").chosen.layers[-1] == "deep"
-    assert pick(features, prefer="small").chosen.layer == "early"
+@pytest.mark.parametrize("seed", range(4))
+def test_all_layers_side_by_side_are_always_a_candidate(seed):
+    features = Stub({(f"layer{number}", "avg"): noise(4, 10 * seed + number) for number in range(3)})
+    names = {c.layers: c for c in pick(features).candidates}
+    assert ("layer0", "layer1", "layer2") in names
+    assert {("layer0",), ("layer1",), ("layer2",)} <= set(names)
 
 
 def test_layers_that_each_know_a_part_are_taken_side_by_side():
@@ -108,6 +186,51 @@ def test_heads_compete_and_the_chosen_one_is_handed_on():
     assert choice.validated.head == choice.chosen.head
     assert len(choice.validated.out_of_fold) == 240
     assert {c.head for c in pick(features, head="linear").candidates if c.finalist} == {"linear"}
+
+
+def test_what_cannot_be_told_apart_is_averaged_and_the_average_is_a_candidate():
+    """Each layer has noise of its own, so their average is better than any of them, and has what all of them need."""
+    features = Stub({(name, "avg"): signal(8, at, spread=2.5) for at, name in enumerate(("low", "middle", "top"))})
+    choice = pick(features, prefer="accurate")
+    (average,) = [c for c in choice.candidates if c.head == "blend" and c.loss < 1 and c.scaling == "features"][:1]
+    assert average.layers == ("low", "middle", "top")
+    assert average.loss < min(c.loss for c in choice.candidates if len(c.layers) == 1)
+    assert choice.chosen.loss == min(c.loss for c in choice.candidates if c.finalist)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_chosen_head_is_the_same_finished_or_fitted_by_what_it_is_told(seed):
+    """Its cross-validation is of its own outputs, whichever of them each member was given."""
+    poolings = ("avg", "max")
+    features = Stub({
+        (name, pooling): signal(5 + at, 10 * seed + 2 * at + poolings.index(pooling), spread=2.5)
+        for at, name in enumerate(("low", "middle", "top")) for pooling in poolings
+    })  # fmt: skip
+    choice = pick(features)
+    outputs = choice.chosen.outputs
+    data = HeadData(
+        features.matrix(ROWS, outputs), LABELS, 3, FOLDS, parts=tuple(output.dimensions for output in outputs)
+    )
+    module = heads.find(choice.chosen.head)
+    head = module.fit(dataclasses.replace(data, validated=choice.validated))
+    again = module.fit(data, options=head.options)
+    np.testing.assert_allclose(again.predict(data.features), head.predict(data.features), atol=1e-3)
+    assert heads.log_loss(head.out_of_fold, LABELS) == pytest.approx(choice.chosen.loss, abs=1e-4)
+    assert heads.log_loss(again.out_of_fold, LABELS) == pytest.approx(choice.chosen.loss, abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_layers_stand_in_their_own_order_and_all_are_pooled_alike(seed):
+    """A recipe names layers and one pooling for all of them: whatever is chosen has to follow from that."""
+    features = Stub({
+        (name, pooling): signal(4, 7 * seed + at, spread=2.5 if (name, pooling) != ("top", "avg") else 9)
+        for at, (name, pooling) in enumerate((n, p) for n in ("low", "middle", "top") for p in ("avg", "max"))
+    })  # fmt: skip
+    for candidate in pick(features).candidates:
+        poolings = set(candidate.pooling.split("+"))
+        assert candidate.outputs == tuple(
+            output for output in features.outputs if output.layer in candidate.layers and output.pooling in poolings
+        )
 
 
 def test_what_a_choice_among_noise_is_worth_is_not_what_it_seems():
@@ -136,7 +259,8 @@ def test_both_poolings_together_are_a_candidate():
         ("top", "max"): np.c_[halves[1], halves[1]] + 0.1 * noise(2, 2),
     })  # fmt: skip
     choice = pick(features)
-    assert sorted(c.pooling for c in choice.candidates) == ["avg", "avg+max", "max"]
+    assert {c.pooling for c in choice.candidates} == {"avg", "avg+max", "max"}
+    assert {c.pooling for c in choice.candidates if not c.finalist} <= {"avg", "max"}, "two know more than one"
     assert choice.chosen.pooling == "avg+max"
     assert [output.pooling for output in choice.chosen.outputs] == ["avg", "max"]
     assert choice.chosen.dimensions == 4

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from headstart.choose import Choice
+from headstart.choose import Choice, by_depth
 from headstart.choose_targets import choose_cut
 from headstart.tasks import labels, numbers
 from headstart.trunk import Output
@@ -36,6 +36,7 @@ TARGETS = {labels: (SEEN[:, :2] > 0.3).astype(np.float32), numbers: (SEEN[:, :1]
 
 
 def pick(task, features: Stub, **options) -> Choice:
+    options.setdefault("cost", by_depth(features.outputs))
     return choose_cut(features, ROWS, TARGETS[task], folds=FOLDS, probe=task._probe, head=task._linear, **options)
 
 
@@ -53,7 +54,7 @@ def test_the_informative_cut_is_chosen(task):
     assert choice.chosen.accuracy > 0.85
     assert choice.chosen.low < choice.chosen.accuracy < choice.chosen.high <= 1
     assert choice.pictures == 200
-    assert seen[-1] == (3, 3)
+    assert seen[-1] == (4, 4), "each by itself, and all of them side by side"
 
 
 @pytest.mark.parametrize("task", [labels, numbers])
@@ -61,6 +62,31 @@ def test_the_smaller_of_two_that_cannot_be_told_apart_is_chosen(task):
     small = SEEN + 0.5 * noise(4, 3)
     choice = pick(task, Stub({("small", "avg"): small, ("large", "avg"): np.c_[small, 0.01 * noise(30, 4)]}))
     assert choice.chosen.layer == "small"
+
+
+@pytest.mark.parametrize("task", [labels, numbers])
+def test_layers_that_each_know_a_part_are_taken_side_by_side(task):
+    parts = {("a", "avg"): SEEN[:, ::2] + 0.3 * noise(2, 5), ("b", "avg"): SEEN[:, 1::2]}
+    target = {labels: TARGETS[labels], numbers: (SEEN[:, :1] + SEEN[:, 1:2]).astype(np.float32)}[task]
+    choice = choose_cut(
+        Stub(parts), ROWS, target, folds=FOLDS, probe=task._probe, head=task._linear, cost=lambda _: 1.0
+    )  # fmt: skip
+    assert choice.chosen.layers == ("a", "b")
+    assert choice.why.startswith("it had the least loss out of fold")
+
+
+@pytest.mark.parametrize("task", [labels, numbers])
+def test_of_level_ones_the_cheaper_at_prediction_is_chosen_unless_accuracy_is_preferred(task):
+    early = SEEN + 0.3 * noise(4, 3)
+    features = Stub({("early", "avg"): early + 0.001 * noise(4, 7), ("deep", "avg"): early})
+
+    def cost(outputs):
+        return 10.0 if "deep" in {output.layer for output in outputs} else 3.0
+
+    cheap = pick(task, features, prefer="small", cost=cost)
+    assert cheap.chosen.layer == "early"
+    accurate = pick(task, features, prefer="accurate", cost=cost)
+    assert accurate.chosen.loss == pytest.approx(min(c.loss for c in accurate.candidates if c.finalist), abs=3e-4)
 
 
 @pytest.mark.parametrize("task", [labels, numbers])

@@ -14,6 +14,7 @@ from scipy.optimize import minimize
 from headstart import heads
 from headstart.errors import RecipeError
 from headstart.heads import HeadData, Layer, _design, _softmax, apply, linear, log_loss, softmax
+from headstart.heads._scaling import scales
 
 needs_tensorflow = pytest.mark.skipif(
     importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is not installed: pip install 'headstart[cpu]'"
@@ -31,8 +32,9 @@ def blobs(count: int, dimensions: int, *, classes: int = 3, spread: float = 1.5,
 
 
 def optimum(features: np.ndarray, labels: np.ndarray, classes: int, strength: float) -> np.ndarray:
-    """Probabilities of the penalised optimum over standardised features, in float64, by another solver."""
-    X = (features - features.mean(axis=0)) / features.std(axis=0)
+    """Probabilities of the penalised optimum over scaled features, in float64, by another solver."""
+    mean, divisor = scales(features)
+    X = (features - mean) / divisor
     X = np.c_[X, np.ones(len(X))]
     targets = np.eye(classes)[labels]
     penalised = np.r_[np.ones(features.shape[1]), 0.0][:, None]
@@ -67,7 +69,8 @@ def test_out_of_fold_probabilities_are_those_of_fits_that_left_the_fold_out():
     for fold in range(5):
         out = data.folds == fold
         # The features are scaled by the moments of all rows, so the folds' fits are made in that scale too.
-        scaled = (data.features - data.features.mean(axis=0)) / data.features.std(axis=0)
+        mean, divisor = scales(data.features)
+        scaled = (data.features - mean) / divisor
         centred = _refit(scaled[~out], data.labels[~out], scaled[out], 0.05)
         np.testing.assert_allclose(head.out_of_fold[out], centred, atol=0.01)
     assert head.accuracy == pytest.approx((head.out_of_fold.argmax(axis=1) == data.labels).mean())
@@ -202,7 +205,7 @@ def test_float16_features_are_used_at_full_precision():
 @pytest.mark.parametrize(
     ("module", "options", "message"),
     [
-        (linear, {"strenght": 1}, "no option 'strenght'; it has strength. Did you mean strength?"),
+        (linear, {"strenght": 1}, "no option 'strenght'; it has strength, scaling. Did you mean strength?"),
         (linear, {"units": 5}, "no option 'units'"),
         (linear, {"strength": 0}, "strength .* must lie above 0 .* got 0"),
         (linear, {"strength": float("nan")}, "got nan"),
@@ -233,6 +236,89 @@ def test_a_head_has_what_the_house_asks_of_it(name):
     assert [layer.kernel.shape for layer in head.layers] == [layer.kernel.shape for layer in layers]
     assert bool(head.history) == module.BY_EPOCHS
     assert len(head.epoch_seconds) == len((head.history or {}).get("loss", ()))
+
+
+COMPETING = [name for name in heads.names() if hasattr(heads.find(name), "validate")]
+
+
+def test_the_heads_that_compete_are_those_of_one_softmax_layer():
+    assert {"ridge", "linear", "blend", "prototype"} <= set(COMPETING)
+    assert not {"auto", "dense"} & set(COMPETING)
+
+
+@pytest.mark.parametrize("dimensions", [7, 90])  # fewer features than pictures, and more
+@pytest.mark.parametrize("name", COMPETING)
+def test_a_head_by_fit_is_the_cross_validated_one_finished(name, dimensions):
+    """Heads compete by `validate`, and the one that is chosen is finished: it is what `fit` alone would have given."""
+    module, data = heads.find(name), blobs(60, dimensions, classes=4)
+    head, found = module.fit(data), module.validate(data, {})
+    (layer,) = module.finish(data, found)
+    np.testing.assert_array_equal(head.layers[0].kernel, layer.kernel)
+    np.testing.assert_array_equal(head.layers[0].bias, layer.bias)
+    np.testing.assert_array_equal(head.out_of_fold, found.out_of_fold)
+    assert layer.activation == "softmax"
+    assert found.head == head.name == name
+    assert head.loss == pytest.approx(found.losses(data.labels).mean())
+    known = module.fit(dataclasses.replace(data, validated=found))
+    np.testing.assert_array_equal(known.layers[0].kernel, layer.kernel)
+    assert known.settings == head.settings
+    forgetful = module.finish(data, found.without_state())
+    np.testing.assert_allclose(apply(forgetful, data.features), head.predict(data.features), atol=0.01)
+    assert module.work(data) > 0
+
+
+@pytest.mark.parametrize("name", COMPETING)
+def test_out_of_fold_answers_are_probabilities_of_every_row(name):
+    data = blobs(60, 7, classes=4)
+    found = heads.find(name).validate(data, {})
+    assert found.rows.tolist() == list(range(60))
+    assert found.out_of_fold.dtype == np.float32
+    assert found.out_of_fold.shape == (60, 4)
+    assert found.out_of_fold.min() >= 0
+    np.testing.assert_allclose(found.out_of_fold.sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("dimensions", [7, 90])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("ridge", {"strength": 0.1}), ("linear", {"strength": 0.01}), ("prototype", {"shrinkage": 0.3})],
+)
+def test_what_is_said_of_a_picture_does_not_follow_from_its_class(name, options, dimensions):
+    """Other classes for the pictures of one fold: how sure the head is may change, what it takes them for does not."""
+    data = blobs(100, dimensions, classes=4, spread=2)
+    out = data.folds == 2
+    labels = data.labels.copy()
+    labels[out] = np.roll(labels[out], 1)
+    one, other = (
+        heads.find(name).validate(dataclasses.replace(data, labels=each), options).out_of_fold[out]
+        for each in (data.labels, labels)
+    )
+    np.testing.assert_array_equal(one.argmax(axis=1), other.argmax(axis=1))
+    logs = [np.log(each) - np.log(each).mean(axis=1, keepdims=True) for each in (one, other)]
+    assert np.corrcoef(logs[0].ravel(), logs[1].ravel())[0, 1] > 0.999
+
+
+@pytest.mark.parametrize("name", COMPETING)
+def test_features_are_scaled_as_is_asked_and_no_other_way(name):
+    data = dataclasses.replace(blobs(60, 12), parts=(2, 10))
+    module = heads.find(name)
+    usual, asked, layers = (
+        module.fit(data, options=each) for each in ({}, {"scaling": "features"}, {"scaling": "layers"})
+    )
+    np.testing.assert_array_equal(usual.layers[0].kernel, asked.layers[0].kernel)
+    assert np.abs(usual.predict(data.features) - layers.predict(data.features)).max() > 1e-3
+    with pytest.raises(RecipeError, match=r"head is features or layers; got 'layer'\. Did you mean layers"):
+        module.shape(3, {"scaling": "layer"})
+
+
+@pytest.mark.parametrize("scaling", ["features", "layers"])
+@pytest.mark.parametrize("name", COMPETING)
+def test_a_head_says_what_it_has_to_be_told_to_be_fitted_in_the_same_way(name, scaling):
+    data = dataclasses.replace(blobs(60, 12), parts=(2, 10))
+    module = heads.find(name)
+    head = module.fit(data, options={"scaling": scaling})
+    again = module.fit(data, options=head.options)
+    np.testing.assert_allclose(again.layers[0].kernel, head.layers[0].kernel, atol=1e-6)
 
 
 def test_an_unknown_head_gets_the_near_match():

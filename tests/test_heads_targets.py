@@ -10,6 +10,7 @@ from headstart import heads
 from headstart.errors import RecipeError
 from headstart.heads import HeadData, _ridge, apply, auto, dense, label_losses, linear, prototype
 from headstart.heads import _network as network
+from headstart.heads._scaling import scales
 from headstart.probes import answers_out_of_fold
 
 
@@ -37,7 +38,8 @@ def measured(count: int = 160, dimensions: int = 8, *, noise: float = 0.5, seed:
 
 def logistic(features: np.ndarray, truth: np.ndarray, strength: float) -> np.ndarray:
     """Probabilities of one label's penalised optimum, in float64, by another solver."""
-    X = (features - features.mean(axis=0)) / features.std(axis=0)
+    mean, divisor = scales(features)
+    X = (features - mean) / divisor
     return 1 / (1 + np.exp(-np.c_[X, np.ones(len(X))] @ logistic_weights(X, truth, strength)))
 
 
@@ -71,7 +73,8 @@ def test_each_label_is_a_logistic_regression_of_its_own(strength):
 def test_out_of_fold_probabilities_of_labels_are_of_fits_that_left_the_fold_out():
     data = labelled()
     found = linear.cross_validate_labels(data.features, data.targets, data.folds, strengths=(0.05,))
-    X = (data.features - data.features.mean(axis=0)) / data.features.std(axis=0)  # scaled on all, as the head does
+    mean, divisor = scales(data.features)  # scaled on all, as the head does
+    X = (data.features - mean) / divisor
     out = data.folds == 2
     for label in range(3):
         weights = logistic_weights(X[~out].astype(float), data.targets[~out, label], 0.05)

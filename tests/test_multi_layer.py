@@ -1,10 +1,9 @@
 """Cuts side by side: which layers are selected on features whose worth is known, and when one is enough."""
 
 import numpy as np
-import pytest
 
-from headstart import choose, multi_layer
-from headstart.choose import Candidate, choose_cut
+from headstart import multi_layer
+from headstart.choose import choose_cut
 from headstart.multi_layer import MOST_LAYERS, PICTURES, select
 from headstart.trunk import Output
 
@@ -51,7 +50,7 @@ def test_one_layer_is_enough_where_it_knows_all():
 
 def test_no_more_layers_than_there_may_be():
     bits = [(label == LABELS).astype(float) for label in range(4)]
-    parts = {(output(f"cut{at}", 2),): noise(2, at) * 0.7 + bits[at % 4][:, None] for at in range(7)}
+    parts = {(output(f"cut{at}", 2),): noise(2, at) * 0.9 + bits[at % 4][:, None] for at in range(MOST_LAYERS + 6)}
     found = select(parts, LABELS, FOLDS, first=next(iter(parts)))
     assert found is not None
     assert len(found) == MOST_LAYERS
@@ -95,27 +94,14 @@ def pick(features: Stub, **options):
 
 def test_a_choice_of_several_layers_is_named_by_them():
     choice = pick(Stub(halves()))
-    assert choice.chosen.layer == "low+top"
-    assert choice.chosen.layers == ("low", "top")
-    assert choice.chosen.pooling == "avg"
-    assert choice.chosen.dimensions == 12
-    assert choice.why.startswith("2 layers side by side were more accurate than the best of them by more than noise")
+    by_layer = {candidate.layer: candidate for candidate in choice.candidates}
+    assert {"low+top", "low+middle+top"} <= set(by_layer), "what is selected, and all of them whatever is selected"
+    several = by_layer["low+top"]
+    assert (several.layers, several.pooling, several.dimensions) == (("low", "top"), "avg", 12)
+    assert {"low", "top"} <= set(choice.chosen.layers)
+    assert choice.why.startswith("it had the least loss out of fold")
     single = max(c.accuracy for c in choice.candidates if len(c.layers) == 1)
     assert choice.chosen.accuracy > single + 0.3
-
-
-@pytest.mark.parametrize(("gained", "lost", "taken"), [(14, 10, "top"), (14, 1, "low+top")])
-def test_several_layers_are_taken_where_they_win_by_more_than_noise(gained, lost, taken):
-    right = np.arange(240) >= 50  # of the single one; the two together turn some of either kind
-    turned = right ^ np.isin(np.arange(240), [*range(gained), *range(240 - lost, 240)])
-
-    def candidate(names: tuple[str, ...], answers: np.ndarray) -> Candidate:
-        outputs = tuple(output(name, 6) for name in names)
-        return Candidate(outputs, float(answers.mean()), 0.0, 1.0, answers, 1.0 - answers, True)
-
-    choice = choose._pick([candidate(("top",), right), candidate(("low", "top"), turned)], [])
-    assert choice.candidates[0].layer == "low+top", "it is better to the eye either way"
-    assert choice.chosen.layer == taken
 
 
 def test_layers_that_were_asked_for_together_are_one_candidate():
@@ -145,5 +131,6 @@ def test_a_class_of_one_picture_is_not_counted():
     parts = {(output("low", 6),): noise(6, 0), (output("top", 6),): noise(6, 1) * 0.1 + np.r_[LABELS, []][:, None] * 3}
     features = Stub(parts)
     choice = choose_cut(features, np.arange(41), labels, folds=folds)
-    assert choice.chosen.layer == "top"
+    assert "top" in choice.chosen.layers
+    assert choice.chosen.accuracy > 0.9
     assert choice.pictures == 40

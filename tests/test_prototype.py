@@ -9,6 +9,7 @@ from headstart import heads
 from headstart.errors import RecipeError
 from headstart.few import few, folds, merged, told
 from headstart.heads import HeadData, prototype
+from headstart.heads._scaling import standardised
 from headstart.splits import folds as divided
 
 
@@ -64,7 +65,7 @@ def test_a_class_of_one_picture_is_not_there_when_that_is_left_out():
 def test_the_layer_is_the_nearest_mean_that_it_says_it_is():
     data = clouds(24, 10)
     head = prototype.fit(data, options={"shrinkage": 0.4})
-    X, _, _ = prototype._scaled(data.features)
+    X = standardised(data.features)
     means = np.array([X[data.labels == c].mean(axis=0) for c in range(3)])
     rest = X - means[data.labels]
     freedom = 24 - 3
@@ -184,23 +185,49 @@ def test_what_is_few(each, wanted):
 # ---- the head that is left to the pictures -------------------------------------------------------------------------
 
 
-def test_many_pictures_get_the_linear_head():
-    head = heads.find("auto").fit(clouds(90, 5))
-    assert head.name == "linear"
-    assert told(head.name, head.settings) == ()
-
-
-def test_few_pictures_get_the_head_of_less_loss_and_are_told_so():
-    data = clouds(18, 200)
+def chosen_of(data: HeadData, names: set[str]) -> heads.Head:
+    """The head that is left to the pictures, seen to be the best of these and of their average."""
     head = heads.find("auto").fit(data)
     losses = head.settings["chosen_from"]
-    assert set(losses) == {"linear", "prototype"}
-    assert losses[head.name] == min(losses.values())
-    for name, loss in losses.items():
+    assert set(losses) == {*names, "blend"}
+    for name in names:
         alone = heads.find(name).fit(data)
-        assert heads.log_loss(alone.out_of_fold, data.labels) == pytest.approx(loss)
+        assert losses[name] == pytest.approx(heads.log_loss(alone.out_of_fold, data.labels))
+    assert losses[head.name] == min(losses.values())
+    assert heads.log_loss(head.out_of_fold, data.labels) == pytest.approx(losses[head.name])
+    again = heads.find(head.name).fit(data, options=head.options)
+    np.testing.assert_allclose(again.layers[0].kernel, head.layers[0].kernel, atol=1e-6)
+    return head
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_many_pictures_get_the_best_out_of_fold_of_those_that_are_no_prototype(seed):
+    chosen_of(clouds(90, 5, seed=seed), {"ridge", "linear"})
+
+
+def test_few_pictures_may_get_the_prototype_too_and_are_told_what_it_was_chosen_from():
+    head = chosen_of(clouds(18, 200), {"ridge", "linear", "prototype"})
+    losses = head.settings["chosen_from"]
     (sentence,) = told(head.name, head.settings)
-    assert f"the {head.name} one had the less loss, {min(losses.values()):.3f}" in sentence
+    assert sentence.startswith(f"Of 4 heads {head.name} had the least loss, {min(losses.values()):.3f}, against ")
+    for name, loss in losses.items():
+        assert (f"{loss:.3f} of {name}" in sentence) == (name != head.name)
+    assert told("linear", {"strength": 1.0}) == ()
+
+
+def test_where_classes_are_clouds_and_pictures_are_few_the_prototype_is_chosen():
+    assert heads.find("auto").fit(clouds(12, 30, spread=2.0, seed=4)).name == "prototype"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_head_of_least_loss_is_not_always_the_same(seed):
+    """Where a border is all that matters, logistic regression is ahead of least squares."""
+    random = np.random.default_rng(seed)
+    X = random.normal(size=(400, 4)) * np.where(random.random((400, 1)) < 0.1, 20, 1)
+    data = HeadData(X.astype(np.float32), (X[:, 0] > 0).astype(int), 2, np.arange(400) % 5)
+    losses = heads.find("auto").fit(data).settings["chosen_from"]
+    assert losses["linear"] < losses["ridge"]
+    assert heads.find("auto").fit(data).name == "linear"
 
 
 def test_views_of_few_pictures_are_still_few_pictures():
@@ -211,22 +238,25 @@ def test_views_of_few_pictures_are_still_few_pictures():
         data, features=seen.astype(np.float32), labels=np.tile(data.labels, 5), folds=np.tile(data.folds, 5)
     )
     assert not few(tiled.labels)
-    assert "chosen_from" not in heads.find("auto").fit(tiled).settings
-    assert set(heads.find("auto").fit(dataclasses.replace(tiled, clean=18)).settings["chosen_from"]) == {
-        "linear",
-        "prototype",
-    }
+    many = {"ridge", "linear", "blend"}
+    assert set(heads.find("auto").fit(tiled).settings["chosen_from"]) == many
+    known = dataclasses.replace(tiled, clean=18)
+    assert set(heads.find("auto").fit(known).settings["chosen_from"]) == {*many, "prototype"}
 
 
 def test_one_picture_a_class_gets_the_prototype():
     assert heads.find("auto").fit(clouds(3, 20)).name == "prototype"
 
 
-@pytest.mark.parametrize(("options", "name"), [({"strength": 0.1}, "linear"), ({"shrinkage": 0.1}, "prototype")])
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [({"strength": 0.1}, "linear"), ({"shrinkage": 0.1}, "prototype"), ({"scaling": "layers"}, "ridge")],
+)
 def test_an_option_that_one_of_them_has_chooses_it(options, name):
     head = heads.find("auto").fit(clouds(12, 20), options=options)
     assert head.name == name
-    assert dict(head.settings).items() >= options.items()
+    if name != "blend":
+        assert dict(head.settings).items() >= options.items()
 
 
 def test_an_option_that_none_has_is_refused():

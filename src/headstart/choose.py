@@ -306,30 +306,39 @@ def _fitted(
     everyone = [*closed, *others]
     if len(everyone) == 1:
         return [closed[0][0]]
-    return [*(each for each, _ in everyone), _averaged(everyone, labels, known, everything=everything)]
+    average = _averaged(everyone, labels, known, every=features.outputs, everything=everything)
+    return [each for each, _ in everyone] + ([] if average is None else [average])
 
 
 def _averaged(
-    scored: Sequence[tuple[Candidate, Validated]], labels: np.ndarray, known: np.ndarray, *, everything: bool
-) -> Candidate:
-    """Average what was cross-validated (`heads.blend`), as a candidate on the outputs of all its members."""
-    every = list(dict.fromkeys(output for each, _ in scored for output in each.outputs))
+    scored: Sequence[tuple[Candidate, Validated]], labels: np.ndarray, known: np.ndarray, *, every: Sequence[Output],
+    everything: bool,
+) -> Candidate | None:  # fmt: skip
+    """Average what was cross-validated (`heads.blend`), as a candidate on the outputs of all its members.
 
-    def placed(union: Sequence[Output]) -> list[Validated]:
-        return [replace(found, parts=tuple(union.index(o) for o in each.outputs)) for each, found in scored]
+    None where one of them alone has any say.
 
-    first = blend.average(placed(every), labels, known)
-    used = sorted({part for member in first.members for part in member.parts})
-    union = [every[part] for part in used]
-    at = {part: place for place, part in enumerate(used)}
-    members = tuple(replace(member, parts=tuple(at[part] for part in member.parts)) for member in first.members)
+    Args:
+        every: all outputs there are. The candidate's are in their order, each layer pooled as any of them is, so that
+            a recipe of its layers and poolings gives the same ones.
+    """
+    placed = [replace(found, parts=tuple(every.index(o) for o in each.outputs)) for each, found in scored]
+    first = blend.average(placed, labels, known)
+    if len(first.members) == 1:
+        return None
+    used = {every[part] for member in first.members for part in member.parts}
+    layers, poolings = {output.layer for output in used}, {output.pooling for output in used}
+    union = tuple(output for output in every if output.layer in layers and output.pooling in poolings)
+    members = tuple(
+        replace(member, parts=tuple(union.index(every[part]) for part in member.parts)) for member in first.members
+    )
     told = [
         {**each, "parts": list(member.parts)}
         for each, member in zip(first.settings["members"], members, strict=True)
     ]  # fmt: skip
     found = replace(first, members=members, settings={"members": told})
     made = judged(
-        replace(_nothing_known(LayerSet(tuple(union))), head=blend.NAME), found.out_of_fold, labels[found.rows],
+        replace(_nothing_known(LayerSet(union)), head=blend.NAME), found.out_of_fold, labels[found.rows],
         known[found.rows],
     )  # fmt: skip
     names = tuple(f"{each['head']} on {len(each['parts'])} outputs scaled by {each['scaling']}" for each in told)
@@ -354,7 +363,7 @@ def pick(
     word = f"it had the least loss out of fold of {len(finalists)} finalists"
     if averaged:
         word = f"it averages {len(best.members)} of {len(finalists) - 1} finalists, each by its loss out of fold"
-    if len({each.layers[-1] for each in level}) < 2:  # what costs the same is not worth measuring
+    if len({_ends(each) for each in level}) < 2:  # what costs the same is not worth measuring
         return best, word
     costs = {each.outputs: cost(each.outputs) for each in level}
     cheap = [each for each in level if costs[each.outputs] <= CHEAPER * costs[best.outputs]]
@@ -364,6 +373,11 @@ def pick(
     share = costs[chosen.outputs] / costs[best.outputs]
     what = "the average of all finalists" if averaged else "the least loss"
     return chosen, f"it is level with {what} out of fold and costs {share:.0%} of that at prediction"
+
+
+def _ends(candidate: Candidate) -> frozenset[str]:
+    """The deepest layer of each network that it needs; those side by side have layers of different beginnings."""
+    return frozenset({layer.rpartition("-")[0]: layer for layer in candidate.layers}.values())
 
 
 def by_depth(outputs: Sequence[Output]) -> Cost:

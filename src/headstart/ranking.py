@@ -202,7 +202,8 @@ def ranked(rows: Sequence[Row], prefer: str = "auto") -> tuple[Row, ...]:
     order = sorted(rows, key=_order)
     able = _eligible(order)
     best = able[0]
-    taken = _cheapest([row for row in able if _behind(row, best) <= LEVEL_ERRORS[prefer]], best)
+    level = [row for row in able if _behind(row, best) <= LEVEL_ERRORS[prefer] and not _apart(best, row)]
+    taken = _cheapest(level, best)
     return tuple(
         replace(row, recommended=row is taken, level=not _apart(best, row) and _behind(row, best) <= LOSS_LEVEL)
         for row in order

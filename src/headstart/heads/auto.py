@@ -66,9 +66,11 @@ def fit(
         tried = compete(data)
         known = scorable(data.labels, merged(data.folds))
         if len(tried) > 1:
-            tried.append(find("blend").average(tried, data.labels, known))
-        losses = {each.head: loss(each, data) for each in tried}
-        best = min(tried, key=lambda each: losses[each.head])
+            average = find("blend").average(tried, data.labels, known)
+            tried += [average] if len(average.members) > 1 else []
+        order = sorted(((loss(each, data), place) for place, each in enumerate(tried)), reverse=True)
+        losses = {tried[place].head: found for found, place in order}  # of two blends the better one
+        best = tried[order[-1][1]]
     head: Head = find(best.head).fit(replace(data, validated=best), options={}, progress=progress, watcher=watcher)
     return replace(head, settings={**head.settings, "chosen_from": losses}) if len(losses) > 1 else head
 

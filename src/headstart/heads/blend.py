@@ -139,7 +139,7 @@ def _of(members: Sequence[Validated], weights: np.ndarray) -> Validated:
     )
     told = [
         {"head": member.head, "scaling": str(member.settings.get("scaling", "features")),
-         "parts": list(member.parts or (0,)), "weight": round(float(weight), 6)}
+         **({"parts": list(member.parts)} if member.parts else {}), "weight": round(float(weight), 6)}
         for member, weight in zip(members, weights, strict=True)
     ]  # fmt: skip
     return Validated(NAME, {"members": told}, rows, softmax(logits).astype(np.float32), members=tuple(members))

@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from headstart.errors import RecipeError
+from headstart.errors import RecipeError, near
 from headstart.few import merged
 from headstart.halves import widened
 from headstart.heads import Head, HeadData, Layer, Validated, Watcher, check_options, softmax
-from headstart.heads._scaling import scales, standardised
+from headstart.heads._scaling import SCALINGS, scales, standardised
 from headstart.heads._softmax import chooses as chooses
 from headstart.heads._softmax import head_of, one_layer, sample
 from headstart.heads._softmax import notes as notes
@@ -48,6 +48,11 @@ def shape(classes: int, options: Mapping[str, Any], *, activation: str = "softma
 
 def _shrinkages(options: Mapping[str, Any]) -> tuple[float, ...]:
     check_options(NAME, options, ["shrinkage", "scaling"])
+    scaling = options.get("scaling", "features")
+    if scaling not in SCALINGS:
+        raise RecipeError(
+            f"scaling of the prototype head is {' or '.join(SCALINGS)}; got {scaling!r}.{near(str(scaling), SCALINGS)}"
+        )
     if "shrinkage" not in options:
         return SHRINKAGES
     value = options["shrinkage"]

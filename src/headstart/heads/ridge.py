@@ -35,10 +35,9 @@ OUTPUTS = ("softmax",)
 
 STRENGTHS = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 """Penalties that are tried, as shares of the mean eigenvalue, from strong to weak."""
-_NEAR = (3.0, 1.0, 0.3)
 _A_CLASS = 10  # rows of a class that a strength is chosen on, where there are many classes
 _ENTRIES = 400_000  # scores that a sharpness is fitted on, at most: one number needs no more
-_SHARPEST, _BLUNTEST = 300.0, 0.1
+_SHARPEST, _BLUNTEST = 10_000.0, 0.1  # a thousand classes of few pictures have scores of thousandths
 
 
 def shape(classes: int, options: Mapping[str, Any], *, activation: str = "softmax") -> list[dict[str, Any]]:
@@ -86,15 +85,24 @@ def validate(data: HeadData, options: Mapping[str, Any], *, near: float | None =
     """Cross-validate strengths on the rows of `sample`.
 
     Args:
-        near: a strength that was best on fewer rows: those about it are tried alone.
+        near: a strength that was best on fewer rows: those beside it are tried alone, and as far as the loss falls, so
+            that the same one is found as without it.
     """
     rows = sample(data, a_class=_A_CLASS)
     strengths, scaling = _options(options)
-    if near is not None:
-        strengths = tuple(near * factor for factor in _NEAR)
     features = data.features if len(rows) == len(data.features) else data.features[rows]
     X = standardised(features, data.parts, scaling)
-    return search(X, data.labels[rows], merged(data.folds[rows]), scaling=scaling, strengths=strengths, rows=rows)
+    labels, folds = data.labels[rows], merged(data.folds[rows])
+    if near is None:
+        return search(X, labels, folds, scaling=scaling, strengths=strengths, rows=rows)
+    place = min(range(len(STRENGTHS)), key=lambda at: abs(np.log(STRENGTHS[at] / near)))
+    first, last = max(place - 1, 0), min(place + 2, len(STRENGTHS))
+    while True:
+        found = search(X, labels, folds, scaling=scaling, strengths=STRENGTHS[first:last], rows=rows)
+        best = STRENGTHS.index(found.settings["strength"])
+        if first < best < last - 1 or first == best == 0 or best == last - 1 == len(STRENGTHS) - 1:
+            return found
+        first, last = (max(first - 2, 0), first + 2) if best == first else (last - 2, min(last + 2, len(STRENGTHS)))
 
 
 def search(
