@@ -1,4 +1,4 @@
-"""What choosing a strength and fitting a head costs with many classes, against the trunk's pass over as many pictures.
+"""What choosing and fitting a head costs with many classes, against the trunk's pass over as many pictures.
 
     python bench/heads.py SHARED [ROUNDS]
 
@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from extraction import whole_pass
-from processes import spread
 
+from extraction import whole_pass
 from headstart import calibration, few, heads, trunk
 from headstart.dataset import Dataset
 from headstart.heads import HeadData, log_loss
 from headstart.worker import lazy
+from processes import spread
 
 CASES = {"96 classes × 22 pictures": (96, 22), "1,000 classes × 10 pictures": (1000, 10)}
 WIDTH = 1280

@@ -194,7 +194,7 @@ def heads(shared, rounds, work):
     """Choosing a strength and fitting a head with many classes, against the trunk's pass."""
     from heads import rows
 
-    _, out = timed([PYTHON, HERE / "heads.py", shared, rounds], work / "cache-heads")
+    _, out = timed([PYTHON, HERE / "heads.py", shared, str(rounds)], work / "cache-heads")
     told = json.loads(out.splitlines()[-1])
     return "Heads of many classes on 1,280 numbers against the pass over as many pictures", rows(told)
 

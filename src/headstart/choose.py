@@ -58,6 +58,7 @@ class Candidate:
         head: which kind of head it was scored with.
         scaling: how its features are scaled (`heads._scaling`).
         strength: the penalty that was best for it.
+        members: names of what it averages; empty for what is no average.
         validated: the cross-validation of its head, for finalists.
     """
 
@@ -72,6 +73,7 @@ class Candidate:
     head: str = ridge.NAME
     scaling: str = "features"
     strength: float = float("nan")
+    members: tuple[str, ...] = ()
     validated: Validated | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -95,6 +97,10 @@ class Candidate:
     @property
     def dimensions(self) -> int:
         return sum(output.dimensions for output in self.outputs)
+
+    @property
+    def averaged(self) -> bool:
+        return len(self.members) > 0
 
     @property
     def set(self) -> LayerSet:
@@ -167,17 +173,18 @@ def choose_cut(
         whole = (rows[sample], labels[sample], folds[sample])
         everything = len(sample) == len(rows)
         finalists = _fitted(features, nearest(screened), *whole, head=head, run=run, everything=everything)
-    chosen, why = pick(finalists, prefer=prefer, cost=cost or by_depth(features.outputs))
-    finalists = [
-        each if each is chosen or each.validated is None else replace(each, validated=None) for each in finalists
-    ]
+    known_rows = scorable(labels[screen_on], folds[screen_on])
+    flattery = estimate(
+        np.stack([each.losses for each in screened], axis=1), np.stack([each.right for each in screened], axis=1),
+        None if groups is None else groups[screen_on][known_rows], seed=seed,
+    )  # fmt: skip
+    chosen, why = pick(
+        finalists, prefer=prefer, cost=cost or by_depth(features.outputs), flattery=np.nan_to_num(flattery.loss_bias)
+    )
+    finalists = [each if each is chosen else replace(each, validated=None) for each in finalists]
     known = {each.set for each in finalists}
     candidates = (*by_loss(finalists), *by_loss(each for each in screened if each.set not in known))
-    known_rows = scorable(labels[screen_on], folds[screen_on])
-    found = estimate(
-        np.stack([each.losses for each in screened], axis=1), np.stack([each.right for each in screened], axis=1),
-        None if groups is None else groups[screen_on][known_rows], of=chosen.right, seed=seed,
-    )  # fmt: skip
+    found = flattery.of(chosen.right)
     return Choice(chosen, candidates, len(chosen.right), why, found)
 
 
@@ -334,14 +341,28 @@ def _averaged(
         replace(_nothing_known(LayerSet(union)), head=blend.NAME), found.out_of_fold, labels[found.rows],
         known[found.rows],
     )  # fmt: skip
-    return replace(made, finalist=True, validated=found if everything else None)
+    names = tuple(f"{each['head']} on {len(each['parts'])} outputs scaled by {each['scaling']}" for each in told)
+    return replace(made, finalist=True, validated=found if everything else None, members=names)
 
 
-def pick(finalists: Sequence[Candidate], *, prefer: str, cost: Cost) -> tuple[Candidate, str]:
-    """Choose the candidate of least loss, or a level one that is cheaper at prediction, and say why in a sentence."""
-    best = min(finalists, key=_rank)
-    level = [each for each in finalists if within(-best.losses, -each.losses, LEVEL[prefer])]
+def pick(
+    finalists: Sequence[Candidate], *, prefer: str, cost: Cost, flattery: float = 0.0
+) -> tuple[Candidate, str]:  # fmt: skip
+    """Choose the average of the finalists, or a level one that is cheaper at prediction, and say why in a sentence.
+
+    Where nothing was averaged the best is the one of least loss. A member that seems better than the average out of
+    fold is so by luck more often than not, since it was picked.
+
+    Args:
+        flattery: what having been picked takes off a candidate's loss (`selection_bias`).
+    """
+    averaged = [each for each in finalists if each.averaged]
+    best = averaged[0] if averaged else min(finalists, key=_rank)
+    picked = flattery if averaged else 0.0
+    level = [each for each in finalists if each is best or within(-best.losses, -each.losses - picked, LEVEL[prefer])]
     word = f"it had the least loss out of fold of {len(finalists)} finalists"
+    if averaged:
+        word = f"it averages {len(best.members)} of {len(finalists) - 1} finalists, each by its loss out of fold"
     if len({_ends(each) for each in level}) < 2:  # what costs the same is not worth measuring
         return best, word
     costs = {each.outputs: cost(each.outputs) for each in level}
@@ -350,7 +371,8 @@ def pick(finalists: Sequence[Candidate], *, prefer: str, cost: Cost) -> tuple[Ca
         return best, word
     chosen = min(cheap, key=lambda each: (costs[each.outputs], each.loss))
     share = costs[chosen.outputs] / costs[best.outputs]
-    return chosen, f"it is level with the least loss out of fold and costs {share:.0%} of that at prediction"
+    what = "the average of all finalists" if averaged else "the least loss"
+    return chosen, f"it is level with {what} out of fold and costs {share:.0%} of that at prediction"
 
 
 def _ends(candidate: Candidate) -> frozenset[str]:

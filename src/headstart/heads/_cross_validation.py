@@ -18,6 +18,7 @@ from headstart.heads._design import Design
 from headstart.heads._logistic import Problem
 from headstart.heads._strengths import (
     PASS,
+    TOLERANCE,
     Search,
     classes_that_choose,
     folds_that_choose,
@@ -163,7 +164,8 @@ def _choose(
         cost = work(problem.design, targets.outputs)
     known = targets.known(folds)
     fits = range(folds_that_choose(cost, len(problem.held_out)))
-    search = Search(problem, lambda answers, rows: targets.measure(answers, rows, known), fits)
+    tolerance = max(tolerance_of(cost), TOLERANCE)
+    search = Search(problem, lambda answers, rows: targets.measure(answers, rows, known), fits, tolerance)
     if strengths is None:
         search.over_grid(targets.unit)
     else:

@@ -102,11 +102,12 @@ class Design:
         """Columns as they are, with leading directions from evenly spaced rows."""
         part = self._standardised(np.linspace(0, self.count - 1, _SAMPLE).astype(int))
         values, vectors = _eigen(part @ part.T)
-        values, vectors = values[-_LEADING:], vectors[:, -_LEADING:]
+        kept = np.flatnonzero(values > max(float(values[-1]), 0.0) * _SPAN_LEAST)[-_LEADING:]
+        values, vectors = values[kept], vectors[:, kept]
         self.leading = part.T @ (vectors / np.sqrt(values))
         self.size = len(self.mean)
-        rest = max(self.size - float(values.sum()) / _SAMPLE, 0.0) / (self.size - _LEADING)
-        self.variances = np.append(values / _SAMPLE, rest).astype(np.float32)
+        rest = max(self.size - float(values.sum()) / len(part), 0.0) / max(self.size - len(kept), 1)
+        self.variances = np.append(values / len(part), rest).astype(np.float32)
         if self.count * (self.size + 1) * 4 <= KEEP_BYTES:
             self._rows = np.ones((self.count, self.size + 1), np.float32)
             self._fill(None)

@@ -3,8 +3,8 @@
 The grid is 10^(−j/2) · 2/C, since with C classes the slopes, and so the strengths that balance them, are of order 1/C.
 Whole decades are tried from strong to weak, each from the last one's solution, until the out-of-fold loss rises, then
 the half decades beside the best. Where a pass over the rows of all folds is dear, the strength is chosen on fewer
-folds, and where that is dear too on fewer classes, each with all its rows; what it is worth is then measured with all
-classes.
+folds, and where one fold is very dear on fewer classes, each with all its rows; what it is worth is then measured with
+all classes. (Fewer classes are easier to tell apart, which asks for a weaker penalty: so they come last.)
 
 A strength found on n′ rows of C′ classes serves n rows of C classes times (C′/C · n′/n)^½: at equal rows a class it is
 that of the grid, at equal classes the root of the rows, as in `learning_curve`.
@@ -24,8 +24,9 @@ FINE, TOLERANCE, ROUGH = 1e-5, 1e-4, 1e-2
 pass is dear."""
 _CHEAP = 5e7  # multiplications of a pass up to which folds' fits are as fine as the one on everything
 PASS = 1e9
-"""Multiplications of a pass over all folds up to which all of them choose; two folds are the least."""
-CLASSES_PASS = 5e8
+"""Multiplications of a pass over all folds up to which all of them choose. Two folds are the least, or one where a pass
+over that alone takes more; fits are rougher there too."""
+CLASSES_PASS = 3e10
 """Multiplications of a pass over all rows beyond which fewer classes choose."""
 _STRONGEST, _WEAKEST = -4, 10
 
@@ -40,12 +41,14 @@ class Search:
         problem: the fits.
         measure: loss and accuracy of answers, shape (n_rows, outputs), given to rows.
         fits: the folds that choose.
+        tolerance: what each fit may still gain, as a share of its loss.
         table, weights: of the strengths that were tried.
     """
 
     problem: Problem
     measure: Measure
     fits: Sequence[int]
+    tolerance: float = TOLERANCE
     table: dict[float, dict[str, float]] = field(default_factory=dict)
     weights: dict[float, np.ndarray] = field(default_factory=dict)
 
@@ -100,7 +103,7 @@ class Search:
     def attempt(self, strength: float) -> None:
         """Fit at one strength and measure it."""
         start = predicted(self.weights, strength)
-        weights = self.problem.solve(strength, start, tolerance=TOLERANCE, fits=self.fits)
+        weights = self.problem.solve(strength, start, tolerance=self.tolerance, fits=self.fits)
         rows, answers = self.problem.out_of_fold(weights, self.fits)
         loss, accuracy = self.measure(answers, rows)
         self.table[strength] = {"strength": strength, "accuracy": accuracy, "loss": loss}
@@ -133,7 +136,7 @@ def tolerance_of(work: float) -> float:
 
 def folds_that_choose(work: float, folds: int) -> int:
     """How many folds the strength is chosen on, of a pass of so many multiplications a fold."""
-    return min(folds, max(2, int(PASS // max(work, 1))))
+    return min(folds, max(2 if work <= PASS else 1, int(PASS // max(work, 1))))
 
 
 def classes_that_choose(labels: np.ndarray, classes: int, work: float, seed: int) -> np.ndarray:
