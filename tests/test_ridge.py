@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from headstart import heads
 from headstart.errors import RecipeError
 from headstart.heads import HeadData, ridge, softmax
 from headstart.heads._scaling import scales
