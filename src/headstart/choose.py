@@ -170,8 +170,7 @@ def choose_cut(
         part = (rows[screen_on], labels[screen_on], merged(folds)[screen_on])
         screened = screen(features, *part, sets=sets, run=run, tell=progress, pooling=pooling, several=not joined)
         whole = (rows[sample], labels[sample], folds[sample])
-        everything = len(sample) == len(rows)
-        finalists = _fitted(features, nearest(screened), *whole, head=head, run=run, everything=everything)
+        finalists = _fitted(features, nearest(screened), *whole, head=head, run=run)
     known_rows = scorable(labels[screen_on], merged(folds)[screen_on])
     flattery = estimate(
         np.stack([each.losses for each in screened], axis=1), np.stack([each.right for each in screened], axis=1),
@@ -265,13 +264,12 @@ def _standardised(block: np.ndarray, columns: dict[Output, slice], one: LayerSet
 
 def _fitted(
     features: Features, first: Sequence[Candidate], rows: np.ndarray, labels: np.ndarray, folds: np.ndarray, *,
-    head: str, run: Map, everything: bool,
+    head: str, run: Map,
 ) -> list[Candidate]:  # fmt: skip
     """Cross-validate the heads on the sets of layers that were screened best.
 
     Args:
         head: `auto`, or the one head that is asked for; one that is trained by epochs is stood in for by `linear`.
-        everything: these rows are all training rows, so the cross-validations can be used again.
     """
     single = [each for each in first if len(each.layers) == 1][:1]
     several = [each for each in first if len(each.layers) > 1]
@@ -284,7 +282,7 @@ def _fitted(
 
     def validated(candidate: Candidate, found: Validated) -> Candidate:
         made = judged(replace(candidate, head=found.head), found.out_of_fold, labels[found.rows], known[found.rows])
-        return replace(made, finalist=True, validated=found if everything else None)
+        return replace(made, finalist=True, validated=found)
 
     if head != "auto":
         module = heads.find(head if hasattr(heads.find(head), "validate") else "linear")
@@ -305,13 +303,12 @@ def _fitted(
     everyone = [*closed, *others]
     if len(everyone) == 1:
         return [closed[0][0]]
-    average = _averaged(everyone, labels, known, every=features.outputs, everything=everything)
+    average = _averaged(everyone, labels, known, every=features.outputs)
     return [each for each, _ in everyone] + ([] if average is None else [average])
 
 
 def _averaged(
     scored: Sequence[tuple[Candidate, Validated]], labels: np.ndarray, known: np.ndarray, *, every: Sequence[Output],
-    everything: bool,
 ) -> Candidate | None:  # fmt: skip
     """Average what was cross-validated (`heads.blend`), as a candidate on the outputs of all its members.
 
@@ -341,7 +338,7 @@ def _averaged(
         known[found.rows],
     )  # fmt: skip
     names = tuple(f"{each['head']} on {len(each['parts'])} outputs scaled by {each['scaling']}" for each in told)
-    return replace(made, finalist=True, validated=found if everything else None, members=names)
+    return replace(made, finalist=True, validated=found, members=names)
 
 
 def pick(

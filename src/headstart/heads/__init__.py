@@ -92,6 +92,7 @@ class Validated:
         head: which kind it is.
         settings: what `finish` of its module is to fit it with.
         rows: int of shape (n_rows,), ascending: the rows that it was cross-validated on.
+        count: how many rows there were; `finish` goes on from it where it is given no more.
         out_of_fold: float32 probabilities of these rows from fits that did not see them, shape (n_rows, n_classes).
         table: rows of `strength`, `accuracy`, `loss` that the penalty was chosen from.
         members: what a blend is made of; `settings` has their weights.
@@ -107,6 +108,7 @@ class Validated:
     members: tuple[Validated, ...] = ()
     parts: tuple[int, ...] = ()
     state: Any = field(default=None, repr=False, compare=False)
+    count: int = 0
 
     def weighted(self) -> list[tuple[Validated, float]]:
         """List the members with their weights; of what is no blend that itself."""
@@ -121,6 +123,13 @@ class Validated:
         if not self.parts:
             return parts
         return tuple(self.parts[part] for part in parts) or self.parts
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What its kind of head has to be told to be fitted in the same way on other rows."""
+        if self.members:
+            return {"members": [dict(each) for each in self.settings["members"]]}
+        return {name: self.settings[name] for name in ("scaling", "strength", "shrinkage") if name in self.settings}
 
     def without_state(self) -> Validated:
         """Let go of what `finish` could begin with, which may be as large as the features."""

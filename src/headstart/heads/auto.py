@@ -63,6 +63,8 @@ def fit(
         found: Head = _head(given).fit(data, options=given, progress=progress, watcher=watcher)
         return found
     best, losses = data.validated, dict[str, float]()
+    if best is not None and best.count != len(data.labels):  # it was found on a sample
+        best = find(best.head).validate(data, best.options)
     if best is None:
         tried = compete(data)
         known = scorable(data.labels, merged(data.folds))
@@ -80,8 +82,8 @@ def compete(data: HeadData, *, scaling: str = "features", closed: Validated | No
     """Cross-validate every head that these pictures call for.
 
     With one picture a class nothing can be measured, and the prototype, which assumes least, is the only one. Logistic
-    regression is left out where it would take more than `FLOPS_AN_IMAGE` for each image: beside the closed form it
-    gains little where classes are many.
+    regression and the prototype are left out where they would take more than `FLOPS_AN_IMAGE` for each image: beside
+    ridge regression they gain little where classes are many.
 
     Args:
         scaling: what ridge and logistic regression are fitted with (`_scaling`).
@@ -91,12 +93,13 @@ def compete(data: HeadData, *, scaling: str = "features", closed: Validated | No
     if not scorable(data.labels, data.folds).any():
         return [find("prototype").validate(data, {})]
     found: list[Validated] = [closed or find("ridge").validate(data, {"scaling": scaling})]
-    linear = find("linear")
-    if linear.work(data) <= max(_FLOPS, FLOPS_AN_IMAGE * len(clean)):
+    most = max(_FLOPS, FLOPS_AN_IMAGE * len(clean))
+    linear, prototype = find("linear"), find("prototype")
+    if linear.work(data) <= most:
         found.append(linear.validate(data, {"scaling": scaling}))
         found.append(find("blend").mean(found))
-    if few(clean):
-        found.append(find("prototype").validate(data, {"scaling": scaling}))
+    if few(clean) and prototype.work(data) <= most:
+        found.append(prototype.validate(data, {"scaling": scaling}))
     return found
 
 

@@ -35,7 +35,7 @@ MOST = 8
 """Members, at most."""
 LEAST = 0.02
 """Weight below which a member is left out."""
-_KEYS = ("head", "scaling", "parts", "weight")
+_KEYS = ("head", "scaling", "strength", "parts", "weight")
 _TINY = 1e-30
 
 
@@ -47,7 +47,7 @@ def shape(classes: int, options: Mapping[str, Any], *, activation: str = "softma
 
 def _members(options: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     check_options(NAME, options, ["members", "scaling"])
-    given = options.get("members", [{**each, **_scaling(options)} for each in USUAL])
+    given = options.get("members", [{**each, **_own(options)} for each in USUAL])
     if not isinstance(given, (list, tuple)) or not 0 < len(given) <= MOST:
         raise RecipeError(f"members of the blend head is a list of 1 to {MOST} mappings; got {given!r}")
     for each in given:
@@ -58,18 +58,19 @@ def _members(options: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         weight = each.get("weight", 1.0)
         if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight <= 1:
             raise RecipeError(f"weight of a member must lie above 0 and not above 1; got {weight!r}")
-        find(each["head"]).shape(2, _scaling(each))
+        find(each["head"]).shape(2, _own(each))
     return given
 
 
-def _scaling(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {"scaling": options["scaling"]} if "scaling" in options else {}
+def _own(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in ("scaling", "strength") if name in options}
 
 
 def fit(
     data: HeadData, *, options: Mapping[str, Any] | None = None, progress: Any = None, watcher: Watcher | None = None
 ) -> Head:
-    """Fit the head; `options` may name the `members`: mappings of `head`, `scaling`, `parts` and `weight`.
+    """Fit the head; `options` may name the `members`: mappings of `head`, `scaling`, `strength`, `parts` and
+    `weight`.
 
     `parts` are places in `HeadData.parts`, from 0: the outputs that the member is given.
 
@@ -91,7 +92,7 @@ def validate(data: HeadData, options: Mapping[str, Any]) -> Validated:
     members = []
     for each in _members(options):
         parts = tuple(each.get("parts", range(max(len(data.parts), 1))))
-        found = find(str(each["head"])).validate(_part(data, parts), _scaling(each))
+        found = find(str(each["head"])).validate(_part(data, parts), _own(each))
         members.append((replace(found, parts=parts), float(each.get("weight", 1.0))))
     return _of([member for member, _ in members], np.array([weight for _, weight in members]))
 
@@ -139,10 +140,12 @@ def _of(members: Sequence[Validated], weights: np.ndarray) -> Validated:
     )
     told = [
         {"head": member.head, "scaling": str(member.settings.get("scaling", "features")),
+         **({"strength": float(member.settings["strength"])} if "strength" in member.settings else {}),
          **({"parts": list(member.parts)} if member.parts else {}), "weight": round(float(weight), 6)}
         for member, weight in zip(members, weights, strict=True)
     ]  # fmt: skip
-    return Validated(NAME, {"members": told}, rows, softmax(logits).astype(np.float32), members=tuple(members))
+    answers = softmax(logits).astype(np.float32)
+    return Validated(NAME, {"members": told}, rows, answers, members=tuple(members), count=members[0].count)
 
 
 def _on(member: Validated, rows: np.ndarray) -> Validated:

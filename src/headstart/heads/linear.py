@@ -108,7 +108,7 @@ def validate(data: HeadData, options: Mapping[str, Any]) -> Validated:
     table = tuple({**row, "strength": row["strength"] * scale} for row in found.table)
     settings = {"strength": strength, "scaling": scaling, "accuracy": found.accuracy, "loss": found.loss}
     state = (found.design, found.start) if every else None
-    return Validated(NAME, settings, rows[found.rows], found.out_of_fold, table, state=state)
+    return Validated(NAME, settings, rows[found.rows], found.out_of_fold, table, state=state, count=len(data.labels))
 
 
 def finish(data: HeadData, validated: Validated) -> tuple[Layer, ...]:

@@ -14,6 +14,7 @@ regression as often as not (`bench/choice.py`), and takes a fraction of its time
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -94,14 +95,15 @@ def validate(data: HeadData, options: Mapping[str, Any], *, near: float | None =
     X = standardised(features, data.parts, scaling)
     labels, folds = data.labels[rows], merged(data.folds[rows])
     if near is None:
-        return search(X, labels, folds, scaling=scaling, strengths=strengths, rows=rows)
+        found = search(X, labels, folds, scaling=scaling, strengths=strengths, rows=rows)
+        return replace(found, count=len(data.labels))
     place = min(range(len(STRENGTHS)), key=lambda at: abs(np.log(STRENGTHS[at] / near)))
     first, last = max(place - 1, 0), min(place + 2, len(STRENGTHS))
     while True:
         found = search(X, labels, folds, scaling=scaling, strengths=STRENGTHS[first:last], rows=rows)
         best = STRENGTHS.index(found.settings["strength"])
         if first < best < last - 1 or first == best == 0 or best == last - 1 == len(STRENGTHS) - 1:
-            return found
+            return replace(found, count=len(data.labels))
         first, last = (max(first - 2, 0), first + 2) if best == first else (last - 2, min(last + 2, len(STRENGTHS)))
 
 
@@ -150,9 +152,10 @@ def finish(data: HeadData, validated: Validated) -> tuple[Layer, ...]:
         kernel = validated.state / divisor[:, None]
         bias = data.matrix.mean(axis=0) - mean @ kernel
     else:
-        fitted = _ridge.layer(
-            data.features, data.matrix, float(settings["strength"]), chosen_on=int(settings["chosen_on"]), scale=scale
-        )
+        chosen_on = int(settings["chosen_on"])
+        # With more rows the penalty of each shrinks with their root: between a fixed prior and a fixed share.
+        strength = float(settings["strength"]) * min(1.0, chosen_on / len(data.features)) ** 0.5
+        fitted = _ridge.layer(data.features, data.matrix, strength, chosen_on=chosen_on, scale=scale)
         kernel, bias = fitted.kernel, fitted.bias
     sharp = np.float32(settings["sharpness"])
     return (Layer(kernel * sharp, bias * sharp, "softmax"),)
