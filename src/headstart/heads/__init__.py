@@ -184,7 +184,8 @@ class Head:
     def options(self) -> dict[str, Any]:
         """What its kind of head has to be told to be fitted in the same way, its strength apart: for a recipe."""
         if "members" in self.settings:
-            return {"members": [dict(each) for each in self.settings["members"]]}
+            members = self.settings["members"]
+            return {"members": [{name: each[name] for name in each if name != "strength"} for each in members]}
         scaling = self.settings.get("scaling", "features")
         return {} if scaling == "features" else {"scaling": scaling}
 
