@@ -35,6 +35,8 @@ SCREEN, SAMPLE = 800, 2_000
 FINALISTS = 6
 """Sets of layers that are scored a second time, where so many cannot be told from the best; the best of these, and the
 best single layer, with every head."""
+MANY, WIDEST = 6_000, 3_500
+"""Pictures beyond which only sets of so many numbers are compared: the system to be solved is as large as these."""
 LEVEL = {"accurate": 0.0, "auto": 0.25, "small": 1.0}
 """Standard errors of the paired difference in loss within which a candidate is level with the best."""
 CHEAPER = 0.9
@@ -157,6 +159,9 @@ def choose_cut(
         groups: equal numbers for pictures that belong together.
     """
     sets = joined_sets(features.outputs, pooling) if joined else single_layers(features.outputs, pooling)
+    widest = WIDEST if len(rows) > MANY else None
+    if widest is not None:
+        sets = [one for one in sets if one.dimensions <= widest] or sets[:1]
     if len(sets) == 1:
         return without_comparison(sets[0].outputs, "it was the only one asked for")
     if not scorable(labels, folds).any():
@@ -169,7 +174,10 @@ def choose_cut(
     screen_on, sample = samples(len(rows), seed)
     with one_core_each() as run:
         part = (rows[screen_on], labels[screen_on], folds[screen_on])
-        screened = screen(features, *part, sets=sets, run=run, tell=progress, pooling=pooling, several=not joined)
+        screened = screen(
+            features, *part, sets=sets, run=run, tell=progress, pooling=pooling, several=not joined,
+            widest=widest,
+        )  # fmt: skip
         whole = (rows[sample], labels[sample], folds[sample])
         finalists = _fitted(features, nearest(screened), *whole, head=head, run=run)
     known_rows = scorable(labels[screen_on], folds[screen_on])
@@ -196,7 +204,7 @@ def samples(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def screen(
     features: Features, rows: np.ndarray, labels: np.ndarray, folds: np.ndarray, *,
     sets: Sequence[LayerSet], run: Map, tell: Callable[[int, int], None] | None = None, pooling: str | None = None,
-    neighbours: bool = False, several: bool = True,
+    neighbours: bool = False, several: bool = True, widest: int | None = None,
 ) -> list[Candidate]:  # fmt: skip
     """Score sets of layers by ridge regression: those that are given, then several layers side by side.
 
@@ -209,12 +217,14 @@ def screen(
         pooling: what all layers side by side keep to.
         neighbours: count the vote of nearest neighbours too.
         several: try several layers side by side.
+        widest: numbers of a picture that these have, at most.
     """
     block, columns = features.matrix(rows), columns_of(features.outputs)
     folds = merged(folds)
     known = scorable(labels, folds)
     scored: list[Candidate] = []
     whole = all_layers(features.outputs, pooling) if several else []
+    whole = [one for one in whole if widest is None or one.dimensions <= widest]
     total = len(sets) + len(whole)
 
     def score(one: LayerSet) -> Candidate:

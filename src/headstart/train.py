@@ -169,7 +169,10 @@ def train(
                 progress=lambda facts: progress("training the head", int(facts["epoch"]), facts.get("epochs")),
             )  # fmt: skip
         views.finished(data)
-        seen = data.features[: len(train_rows)]  # as they are, or, where there are none such, through their first views
+        whole = len(data.features) == len(train_rows)
+        seen = (
+            data.features if whole else data.features[: len(train_rows)]
+        )  # as they are, or, where there are none such, through their first views
         del data  # before the features of other pictures are read
         frozen = Frozen(
             wanted, features, outputs, head, train_rows, fold,
@@ -193,7 +196,7 @@ def train(
         del seen
 
         def answers(name: str, layers: Sequence[heads.Layer]) -> np.ndarray:
-            return heads.apply(layers, features.matrix(rows[name], outputs))
+            return heads.apply(layers, features.block(rows[name], outputs))
 
         raw = head.layers
         apart = watched if watched not in (None, final) else None  # what is reported on calibrates nothing
@@ -215,7 +218,7 @@ def train(
         )
         others = tuple(measured(name, answers(name, head.layers)) for name in rows if name not in ("train", final))
         opened = sealed.opening(dataset, rows[final], head.layers, outputs)  # last, and once
-        shown = features.matrix(rows[final], outputs)
+        shown = features.block(rows[final], outputs)
         evaluation, uncalibrated = (measured(final, heads.apply(layers, shown)) for layers in (head.layers, raw))
         before = measured(final, heads.apply(untrained, shown), task.before)
         evaluation = replace(evaluation, opened=opened)
