@@ -139,13 +139,36 @@ def test_train_tells_a_person_the_verdict_first(run, tiny_pictures, tmp_path):
     for word in (
         "39 train, 9 test",
         "mobilenet_0.25",
-        "why this cut",
+        "why this choice",
+        "after correction for having been chosen among",
         "before training",
         "n = 9",
         str(tmp_path / "a.keras"),
     ):
         assert word in out.replace("\n", " "), word
     assert [path.name for path in tmp_path.iterdir()] == ["a.keras"]
+
+
+@pytest.mark.slow
+def test_all_block_ends_can_be_asked_for_and_what_is_preferred_is_kept(run, tiny_pictures, tmp_path):
+    asked = ("--cut", "all", "--prefer", "accurate", "--no-report", "--json")
+    status, out, err = run("train", tiny_pictures, "-o", tmp_path / "a.keras", *SOURCE, *asked)
+    assert status == 0, err
+    told = json.loads(out)
+    assert told["cut"] == "all"
+    assert (told["recipe"]["cut"], told["recipe"]["prefer"]) == ("all", "accurate")
+    assert {row["cut"] for row in told["choices"]} == {"all"}
+    assert {row["scaling"] for row in told["choices"]} == {"features", "layers"}
+    again = run("train", tiny_pictures, "-o", tmp_path / "b.keras", "--recipe", tmp_path / "a.keras", "--json")
+    assert again[0] == 0, again[2]
+    repeated = json.loads(again[1])
+    assert (repeated["cut"], repeated["pooling"], repeated["head"]) == (told["cut"], told["pooling"], told["head"])
+    assert repeated["loss"] == pytest.approx(told["loss"], abs=1e-3)
+
+
+@pytest.mark.parametrize("command", ["train", "rank"])
+def test_a_preference_that_there_is_not_gets_those_that_there_are(run, tiny_pictures, command):
+    refused(run(command, tiny_pictures, "--prefer", "smal"), "smal", "small", "accurate")
 
 
 def test_evaluate_gives_the_contracts_document(run, trained, tiny_pictures):

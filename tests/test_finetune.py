@@ -353,7 +353,7 @@ def test_the_time_that_trials_took_is_that_of_when_they_were_run():
 def tried(near, gaining, *, far=("far",), may_try=True, **options):
     """Cut, blocks and BatchNormalization of the trials that are run, where those with such a name gain."""
     run = object.__new__(_Run)
-    run.frozen = SimpleNamespace(outputs=("near",), far=far, near=near)
+    run.frozen = SimpleNamespace(outputs=("near",), tuned_from=("near",), far=far, near=near)
     run.options, run._kind, done = options, "batch", []
     ends = [{"layer": f"b{number}", "kept": True} for number in range(9)]
 
@@ -443,6 +443,11 @@ def test_few_pictures_are_not_tuned_on(frozen):
 
 def test_a_cut_is_named_as_a_recipe_names_it(frozen):
     outputs = frozen[0].features.outputs
-    assert named(outputs[:1]) == {"cut": outputs[0].layer, "pooling": outputs[0].pooling}
-    assert named(outputs[:2]) == {"cut": outputs[0].layer, "pooling": "avg+max"}
+    assert named(outputs[:1], outputs) == {"cut": outputs[0].layer, "pooling": outputs[0].pooling}
+    assert named(outputs[:2], outputs) == {"cut": outputs[0].layer, "pooling": "avg+max"}
+    layers = dict.fromkeys(output.layer for output in outputs)
+    assert named(outputs, outputs) == {"cut": "all", "pooling": "avg+max"}
+    assert named(outputs[::2], outputs) == {"cut": "all", "pooling": "avg"}
+    assert named(outputs, ()) == {"cut": "+".join(layers), "pooling": "avg+max"}, "these layers were asked for by name"
+    assert named(outputs[:4], outputs)["cut"] == "+".join([*layers][:2])
     assert trials.for_far_pictures(outputs) == ()  # of three cuts, none is in the middle

@@ -406,3 +406,15 @@ def test_pictures_whose_class_no_other_fold_has_say_nothing_of_the_strength_and_
     right = float((fitted.out_of_fold[known].argmax(axis=1) == data.labels[known]).mean())
     assert fitted.accuracy == pytest.approx(right)
     assert fitted.loss == pytest.approx(log_loss(probabilities, data.labels[known]))
+
+
+@pytest.mark.parametrize("answered", [[3], [0, 4]])
+def test_where_some_folds_alone_are_answered_what_the_others_have_seen_can_be_scored(answered):
+    """A class that is in one of these folds and in others that are not answered was seen by the fit that answers."""
+    data = blobs(100, 6, classes=10)
+    rows = np.flatnonzero(np.isin(data.folds, answered))
+    assert _softmax.measurable(data, rows).all()
+    alone = np.where(data.labels == 7, answered[0], data.folds)
+    data = dataclasses.replace(data, folds=alone)
+    rows = np.flatnonzero(np.isin(alone, answered))
+    assert (_softmax.measurable(data, rows) == (data.labels[rows] != 7)).all()

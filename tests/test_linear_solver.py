@@ -9,6 +9,7 @@ from headstart.heads import HeadData, _design, _links, _strengths, linear, log_l
 from headstart.heads._cross_validation import Targets, cross_validate
 from headstart.heads._design import Design
 from headstart.heads._logistic import Problem
+from headstart.heads._scaling import scales
 
 
 def clouds(classes: int, rows: int, dimensions: int, *, spread: float = 3.0, seed: int = 0) -> tuple[np.ndarray, ...]:
@@ -22,9 +23,8 @@ def clouds(classes: int, rows: int, dimensions: int, *, spread: float = 3.0, see
 
 
 def standardised(features: np.ndarray) -> np.ndarray:
-    X = features.astype(np.float64)
-    deviation = X.std(axis=0)
-    return (X - X.mean(axis=0)) / np.where(deviation > 1e-6 * (np.abs(X.mean(axis=0)) + 1e-6), deviation, 1)
+    mean, divisor = scales(features)
+    return (features.astype(np.float64) - mean) / divisor
 
 
 def objective(flat: np.ndarray, X: np.ndarray, labels: np.ndarray, strength: float) -> tuple[float, np.ndarray]:
@@ -91,10 +91,8 @@ def test_the_optimum_is_that_of_plain_lbfgs(name, strength):
     wanted = softmax(np.c_[X, np.ones(len(X))] @ weights)
     found = softmax(features.astype(np.float64) @ layer.kernel + layer.bias)
     np.testing.assert_allclose(found, wanted, atol=2e-3)
-    deviation = features.astype(np.float64).std(axis=0)
-    mine = np.r_[
-        layer.kernel * deviation[:, None], [layer.bias + features.astype(np.float64).mean(axis=0) @ layer.kernel]
-    ]
+    mean, divisor = scales(features)
+    mine = np.r_[layer.kernel * divisor[:, None], [layer.bias + mean @ layer.kernel]]
     X = np.c_[X, np.ones(len(X))]
     value, slopes = objective(mine.ravel(), X, labels, strength)
     assert value <= objective(weights.ravel(), X, labels, strength)[0] * (1 + 1e-4) + 1e-6

@@ -45,6 +45,9 @@ def test_an_unknown_field_is_refused_with_its_near_match():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ({"prefer": "smal"}, "prefer is auto, small or accurate; got 'smal'. Did you mean small?"),
+        ({"prefer": "acurate"}, "Did you mean accurate?"),
+        ({"prefer": None}, "got None"),
         ({"holdout": 0.04}, "holdout must lie between 0.05 and 0.5; got 0.04"),
         ({"holdout": 0.6}, "got 0.6"),
         ({"holdout": float("nan")}, "got nan"),

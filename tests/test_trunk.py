@@ -16,7 +16,17 @@ import pytest
 
 from headstart import sources
 from headstart.errors import InputError, SourceError
-from headstart.trunk import Trunk, TrunkSpec, prepare, spec, trunks_folder
+from headstart.trunk import (
+    Output,
+    Trunk,
+    TrunkSpec,
+    cut_name,
+    cuts_of,
+    is_joined,
+    prepare,
+    spec,
+    trunks_folder,
+)
 from headstart.worker import Worker
 
 CUTS = ("conv_pw_5_relu", "conv_pw_11_relu", "conv_pw_13_relu")  # as in `small_trunk`
@@ -236,3 +246,41 @@ def test_an_unknown_engine_is_refused(wanted: TrunkSpec, monkeypatch: pytest.Mon
     monkeypatch.setenv("HEADSTART_ENGINE", "openvin")
     with pytest.raises(InputError, match="Did you mean openvino"):
         prepare(wanted, NoWorker())
+
+
+# ---- what a recipe calls a cut --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cut", "layers", "joined"),
+    [
+        ("auto", (), False), ("all", (), True), ("top", ("top",), False), ("low+top", ("low", "top"), True),
+        ("low + top", ("low", "top"), True), ("all_of_it", ("all_of_it",), False),
+    ],
+)  # fmt: skip
+def test_a_cut_names_layers_and_says_whether_they_stand_side_by_side(
+    cut: str, layers: tuple[str, ...], joined: bool
+) -> None:
+    assert cuts_of(cut) == layers
+    assert is_joined(cut) is joined
+
+
+@pytest.mark.parametrize(
+    ("layers", "name"),
+    [
+        (("low",), "low"), (("low", "top"), "low+top"), (("low", "middle", "top"), "all"),
+        (("low", "low", "middle", "middle", "top", "top"), "all"), (("top", "middle", "low"), "top+middle+low"),
+    ],
+)  # fmt: skip
+def test_several_that_are_all_block_ends_are_called_all(layers: tuple[str, ...], name: str) -> None:
+    every = [
+        Output(layer, pooling, (1, 1, 4), 4, f"{layer} {pooling}")
+        for layer in ("low", "middle", "top") for pooling in ("avg", "max")
+    ]  # fmt: skip
+    assert cut_name(layers, every) == name
+    assert cuts_of(name) == (() if name == "all" else tuple(dict.fromkeys(layers)))
+    assert cut_name(layers, ()) == "+".join(dict.fromkeys(layers)), "where there is no list, nothing is all of it"
+
+
+def test_one_layer_that_is_all_there_is_keeps_its_name() -> None:
+    assert cut_name(["top"], [Output("top", "avg", (1, 1, 4), 4, "top avg")]) == "top"

@@ -327,7 +327,7 @@ def fit_head(features: Features, head: str = Recipe.head, *, folds: int = 5, see
 
     Args:
         features: from `headstart.features`.
-        head: `linear` or `dense`.
+        head: name of a head; `auto` takes the best out of fold.
         folds: cross-validation folds.
         seed: decides folds and all that is random.
         options: what the head is told, such as `strength=0.01` or `units=256`.
@@ -344,7 +344,8 @@ def fit_head(features: Features, head: str = Recipe.head, *, folds: int = 5, see
     if len(np.unique(labels)) < 2:
         raise PhotosError("a head tells classes apart; readable pictures of at least two classes are needed")
     fold = _folds(dataset, rows, count=folds, seed=seed)
-    data = HeadData(features.matrix(rows), labels, len(dataset.classes), fold, seed)
+    parts = tuple(output.dimensions for output in features.outputs)
+    data = HeadData(features.matrix(rows), labels, len(dataset.classes), fold, seed, parts=parts)
     fitted: Head = heads.find(head).fit(data, options=options, progress=None)
     return fitted
 

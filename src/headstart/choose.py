@@ -170,17 +170,16 @@ def choose_cut(
         return without_comparison(
             deepest[0].outputs, f"{alone} a class leaves none to compare cuts on, and it is the deepest"
         )
-    folds = merged(folds)
     screen_on, sample = samples(len(rows), seed)
     with one_core_each() as run:
-        part = (rows[screen_on], labels[screen_on], folds[screen_on])
+        part = (rows[screen_on], labels[screen_on], merged(folds)[screen_on])
         screened = screen(
             features, *part, sets=sets, run=run, tell=progress, pooling=pooling, several=not joined,
             widest=widest,
         )  # fmt: skip
         whole = (rows[sample], labels[sample], folds[sample])
         finalists = _fitted(features, nearest(screened), *whole, head=head, run=run)
-    known_rows = scorable(labels[screen_on], folds[screen_on])
+    known_rows = scorable(labels[screen_on], merged(folds)[screen_on])
     flattery = estimate(
         np.stack([each.losses for each in screened], axis=1), np.stack([each.right for each in screened], axis=1),
         None if groups is None else groups[screen_on][known_rows], seed=seed,
@@ -285,7 +284,7 @@ def _fitted(
     single = [each for each in first if len(each.layers) == 1][:1]
     several = [each for each in first if len(each.layers) > 1]
     best = by_loss([*several[: FINALISTS - len(single)], *single]) if several else list(first[:FINALISTS])
-    classes, known = int(labels.max()) + 1, scorable(labels, folds)
+    classes, known = int(labels.max()) + 1, scorable(labels, merged(folds))
 
     def data(candidate: Candidate) -> HeadData:
         parts = tuple(output.dimensions for output in candidate.outputs)

@@ -153,11 +153,11 @@ def check_source(source: str, how: str) -> None:
 
 def outlook(frozen: Frozen) -> Worth:
     """Whether tuning can pay, from what the frozen classifier's own figures say: costs nothing."""
-    if len(sources.members(sources.find(frozen.spec.source))) > 1:
-        return Worth(False, "several side by side are not tuned, one alone can be")
     if importlib.util.find_spec("tensorflow") is None:
         extra = "pip install 'headstart[cpu]'"
         return Worth(False, f"tuning trains on TensorFlow, which is not installed: {extra}")
+    if len(sources.members(sources.find(frozen.spec.source))) > 1:
+        return Worth(False, "several side by side are not tuned, one alone can be")
     dataset, labels = frozen.features.dataset, frozen.features.dataset.labels
     _, judge = frozen.parts
     if dataset.task != "classes":
@@ -186,16 +186,17 @@ def tune(
     """
     start = time.perf_counter()
     how = recipe.fine_tune
-    check_source(frozen.spec.source, how)
     if how == OFF:
         return Tuning(how, False, "nothing else was asked for"), None
+    if how != AUTO and importlib.util.find_spec("tensorflow") is None:
+        raise MissingExtraError("fine-tuning", "cpu")
     if how == AUTO:
         promise = outlook(frozen)
         if not promise.tries:
             return Tuning(how, False, promise.why, took=time.perf_counter() - start), None
         notice(progress, f"fine-tuning: {promise.why}; trying what tuning gains")
-    elif importlib.util.find_spec("tensorflow") is None:
-        raise MissingExtraError("fine-tuning", "cpu")
+    else:
+        check_source(frozen.spec.source, how)
     judged = len(frozen.parts[1])
     if judged < FEWEST_JUDGED:
         why = f"only {judged:,} pictures could judge, and with fewer than {FEWEST_JUDGED} nothing can be told"
@@ -580,7 +581,11 @@ class _Run:
 
 
 def named(outputs: Sequence[Output], every: Sequence[Output]) -> dict[str, str]:
-    """Give `cut` and `pooling` of a recipe, as these of the outputs of a trunk have them."""
+    """Give `cut` and `pooling` of a recipe that has these outputs.
+
+    Args:
+        every: those of all block ends; empty where layers were named, which are no more than they are then.
+    """
     _, pooling = cut_of(outputs).split(", ")
     return {"cut": trunk.cut_name((output.layer for output in outputs), every), "pooling": pooling}
 

@@ -205,9 +205,14 @@ class TrainResult:
         return told
 
     @property
-    def _tried_on(self) -> tuple[Output, ...]:
-        """The outputs that the choice was among: the frozen network's, whether or not it was tuned then."""
-        return (self.frozen.features if self.frozen is not None else self.features).outputs
+    def block_ends(self) -> tuple[Output, ...]:
+        """All block ends that there were to choose from; empty where the recipe named layers, however many.
+
+        They are the frozen network's, whether or not it was tuned then.
+        """
+        outputs = (self.frozen.features if self.frozen is not None else self.features).outputs
+        named = dict.fromkeys(output.layer for output in outputs)
+        return () if self.recipe.cut == cut_name(named, ()) else outputs
 
     def _figures(self) -> dict[str, Any]:
         """What is measured of classes."""
@@ -228,7 +233,7 @@ class TrainResult:
             "confusion": self.evaluation.confusion.tolist(),
             "choices": [
                 {
-                    "cut": cut_name(c.layers, self._tried_on),
+                    "cut": cut_name(c.layers, self.block_ends),
                     "pooling": c.pooling,
                     "head": c.head,
                     "scaling": c.scaling,
@@ -265,7 +270,7 @@ class TrainResult:
             "rejection": self.rejection.as_dict() if self.rejection else None,
             "test_opened": opened,
             "choices": [
-                {"cut": cut_name(c.layers, self._tried_on), "pooling": c.pooling, "dimensions": c.dimensions,
+                {"cut": cut_name(c.layers, self.block_ends), "pooling": c.pooling, "dimensions": c.dimensions,
                  "accuracy": None,
                  "score": _number(c.accuracy), "low": c.low, "high": c.high, "loss": _number(c.loss)}
                 for c in self.choice.candidates

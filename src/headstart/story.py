@@ -138,10 +138,9 @@ def _choices(result: TrainResult) -> tuple[report.Choice, ...]:
             for row in result.ranking.rows
         )  # fmt: skip
     chosen, tried = result.choice.chosen, result.choice.candidates
-    every = (result.frozen.features if result.frozen is not None else result.features).outputs
     return tuple(
         report.Choice(
-            cut_name(c.layers, every), c.pooling, _head(c), c.dimensions, _share(c.accuracy), _share(c.low),
+            cut_name(c.layers, result.block_ends), c.pooling, _head(c), c.dimensions, _share(c.accuracy), _share(c.low),
             _share(c.high), c is chosen, f"loss {c.loss:.3f}, n = {len(c.right):,}"
             + (f"; {result.choice.why}" if c is chosen else ""),
         )

@@ -227,7 +227,10 @@ def train(
         base = measured(final, frozen.answers(rows[final])) if tuned is not None else None
         strange = rejection.measured(strange, shown, split=final)
         done = replace(
-            Recipe.from_dict({**recipe.as_dict(), **named(outputs, features.outputs), **tuning.decided}),
+            Recipe.from_dict({
+                **recipe.as_dict(), **tuning.decided,
+                **named(outputs, () if trunk.cuts_of(recipe.cut) else frozen.features.outputs),
+            }),
             image_size=wanted.image_size,
             head=head.name, augment=views.told(recipe), views=views.count(recipe),
             head_options=dict(head.settings) if head_module.BY_EPOCHS else {**head.options, **recipe.head_options},

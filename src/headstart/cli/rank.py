@@ -25,7 +25,7 @@ source and cut.
 \b
 headstart rank flowers/
 headstart rank flowers/ --sources mobilenetv2,efficientnetb0@160 --budget 60
-headstart rank flowers/ --sources efficientnet_lite0,efficientnet_lite0+efficientnet_lite1
+headstart rank flowers/ --sources mobilenetv2,mobilenetv2+efficientnetb0
 headstart rank flowers/ --sources efficientnet_lite0,mobilenetv2=my.h5
 headstart rank flowers/ --report ranking.html --json
 """

@@ -22,7 +22,7 @@ headstart train flowers/ -o flowers.keras
 headstart train flowers/ -o flowers.keras --source mobilenet --image-size 160
 headstart train flowers/ -o flowers.keras --source mobilenet --weights my.h5
 headstart train flowers/ -o flowers.keras --source auto
-headstart train flowers/ -o flowers.keras --source efficientnet_lite0+efficientnet_lite1
+headstart train flowers/ -o flowers.keras --source mobilenetv2+efficientnetb0
 headstart train flowers/ -o flowers.keras --source efficientnet_lite0@320
 headstart train labels.csv -o model.keras --head dense --augment light
 headstart train flowers/ -o flowers.keras --fine-tune blocks=3 --budget 120

@@ -63,6 +63,18 @@ def sample(data: HeadData, *, a_class: int = 0) -> np.ndarray:
     return np.sort(order[chosen])
 
 
+def measurable(data: HeadData, rows: np.ndarray) -> np.ndarray:
+    """Tell which of the answered rows can be scored: their class was seen by the fit that answered them.
+
+    Where whole folds were answered, and not all of them, the fits saw the others too.
+    """
+    folds = merged(data.folds)
+    if len(rows) == int(np.isin(folds, np.unique(folds[rows])).sum()):
+        whole: np.ndarray = scorable(data.labels, folds)[rows]
+        return whole
+    return scorable(data.labels[rows], folds[rows])
+
+
 def head_of(data: HeadData, validated: Validated, layers: tuple[Layer, ...], *, solver: str) -> Head:
     """Make the head of a cross-validation and of the fit on everything.
 
@@ -70,7 +82,7 @@ def head_of(data: HeadData, validated: Validated, layers: tuple[Layer, ...], *, 
     """
     rows, answers = validated.rows, validated.out_of_fold
     labels = data.labels[rows]
-    known = scorable(labels, merged(data.folds[rows]))
+    known = measurable(data, rows)
     right = answers.argmax(axis=1) == labels
     settings = {
         name: value for name, value in validated.settings.items() if name not in ("accuracy", "loss", "chosen_on")

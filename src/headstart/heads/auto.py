@@ -15,6 +15,7 @@ from headstart.few import few, merged, scorable
 from headstart.heads import Head, HeadData, Validated, Watcher, find, log_loss
 from headstart.heads import shape as shape_of
 from headstart.heads._softmax import chooses as chooses
+from headstart.heads._softmax import measurable
 from headstart.heads._softmax import notes as notes
 from headstart.heads._softmax import untrained as untrained
 
@@ -105,5 +106,5 @@ def compete(data: HeadData, *, scaling: str = "features", closed: Validated | No
 def loss(validated: Validated, data: HeadData) -> float:
     """Compute the mean out-of-fold cross-entropy over the rows whose class other folds have too."""
     labels = data.labels[validated.rows]
-    known = scorable(labels, merged(data.folds[validated.rows]))
+    known = measurable(data, validated.rows)
     return log_loss(validated.out_of_fold[known], labels[known])
