@@ -32,9 +32,9 @@ from headstart.trunk import Output
 
 SCREEN, SAMPLE = 800, 2_000
 """Pictures that all candidates are screened on, and that the finalists are cross-validated on, at most."""
-FINALISTS = 6
-"""Sets of layers that are scored a second time, where so many cannot be told from the best; the best of these, and the
-best single layer, with every head."""
+FINALISTS, SEARCHED = 6, 3
+"""Sets of layers that are scored a second time, where so many cannot be told from the best, and how many of these have
+their strength searched for once more; the best of them, and the best single layer, get every head."""
 MANY, WIDEST = 6_000, 3_500
 """Pictures beyond which only sets of so many numbers are compared: the system to be solved is as large as these."""
 LEVEL = {"accurate": 0.0, "auto": 0.25, "small": 1.0}
@@ -298,11 +298,17 @@ def _fitted(
         module = heads.find(head if hasattr(heads.find(head), "validate") else "linear")
         return list(run(lambda each: validated(each, module.validate(data(each), {"scaling": each.scaling})), best))
 
-    def closed_form(each: Candidate) -> tuple[Candidate, Validated]:
-        found = ridge.validate(data(each), {"scaling": each.scaling}, near=each.strength)
-        return validated(replace(each, strength=float(found.settings["strength"])), found), found
+    def at_once(each: Candidate) -> tuple[Candidate, Validated]:
+        found = ridge.validate(data(each), {"scaling": each.scaling, "strength": each.strength})
+        return validated(each, found), found
 
-    closed = sorted(run(closed_form, best), key=lambda pair: _rank(pair[0]))
+    def searched(pair: tuple[Candidate, Validated]) -> tuple[Candidate, Validated]:
+        found = ridge.validate(data(pair[0]), {"scaling": pair[0].scaling}, near=pair[0].strength)
+        return validated(replace(pair[0], strength=float(found.settings["strength"])), found), found
+
+    closed = sorted(run(at_once, best), key=lambda pair: _rank(pair[0]))
+    closed = [*run(searched, closed[:SEARCHED]), *closed[SEARCHED:]]
+    closed.sort(key=lambda pair: _rank(pair[0]))
     narrow = next((pair for pair in closed[1:] if len(pair[0].layers) == 1), None)
     most = [closed[0], *([narrow] if narrow is not None and len(closed[0][0].layers) > 1 else [])]
     most = closed if few(labels) else most  # where pictures are few, all of it takes no time
