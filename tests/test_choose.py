@@ -317,7 +317,13 @@ def test_many_pictures_are_sampled_by_the_seed(monkeypatch):
     assert [c.loss for c in one.candidates] == [c.loss for c in same.candidates]
     assert not np.array_equal(one.candidates[0].losses, other.candidates[0].losses)
     assert "top" in one.chosen.layers
-    assert one.validated is None, "it was cross-validated on a sample, and is not the cross-validation of all"
+    assert one.validated.count == len(one.validated.rows) == 120, "it is not the cross-validation of all"
+    whole = HeadData(features.matrix(ROWS, one.chosen.outputs), LABELS, 3, FOLDS, validated=one.validated,
+                     parts=tuple(output.dimensions for output in one.chosen.outputs))  # fmt: skip
+    head = heads.find("auto").fit(whole)
+    assert head.name == one.chosen.head, "what was chosen on a sample is what is fitted on everything"
+    assert len(head.out_of_fold) == 240
+    assert head.options.keys() == one.validated.options.keys() - {"strength"}
 
 
 def test_progress_counts_the_candidates():

@@ -196,7 +196,7 @@ def chosen_of(data: HeadData, names: set[str]) -> heads.Head:
     assert losses[head.name] == min(losses.values())
     assert heads.log_loss(head.out_of_fold, data.labels) == pytest.approx(losses[head.name])
     again = heads.find(head.name).fit(data, options=head.options)
-    np.testing.assert_allclose(again.layers[0].kernel, head.layers[0].kernel, atol=1e-6)
+    np.testing.assert_allclose(again.predict(data.features), head.predict(data.features), atol=5e-3)
     return head
 
 
