@@ -20,8 +20,9 @@ from headstart.contestants import Pool, Screened
 from headstart.racing import OutOfRaceError, OutOfTimeError
 from headstart.worker import LazyWorker
 
-EXTRA = 1.5
-"""Times the passes of the race that all passes tried beside it may cost together."""
+EXTRA = 2.5
+"""Times the passes of the race that all passes tried beside it may cost together: a larger size has about twice the
+pixels, so one source alone can pay for its own."""
 MOST = 3
 """Sources that are put side by side, at most."""
 

@@ -217,7 +217,8 @@ class Pool:
             if not edge or _worth(pair) > _worth(edge[-1]):
                 edge.append(pair)
         chosen = edge[::-1][: FINALISTS - 2]  # the dearest of the edge is the best of all
-        return [*chosen, *[pair for pair in near if pair not in chosen][: FINALISTS - len(chosen)]]
+        taken = {id(cut) for _, cut in chosen}
+        return [*chosen, *[pair for pair in near if id(pair[1]) not in taken][: FINALISTS - len(chosen)]]
 
     def _timed(self, screened: Screened) -> Screened:
         if not screened.milliseconds:

@@ -64,6 +64,7 @@ def _rows(result: TrainResult) -> list[tuple[str, str]]:
     if result.ranking:
         tried = len(dict.fromkeys(row.source for row in result.ranking.rows))
         rows.append((f"of {tried} sources", result.ranking.source_verdict))
+        rows += [("not tried", text) for text in result.ranking.not_tried]
         if result.ranking.prior:
             rows.append(("rule of thumb", str(result.ranking.prior)))
     if recipe.augment != "none":
