@@ -272,6 +272,23 @@ def _standardised(block: np.ndarray, columns: dict[Output, slice], one: LayerSet
     return standardised(part, [output.dimensions for output in one.outputs], one.scaling)
 
 
+def standardised_rows(features: Features, rows: np.ndarray, one: LayerSet) -> np.ndarray:
+    """Give the features of rows on a set of layers, scaled, float32 of shape (n_rows, n_features)."""
+    X = features.matrix(rows, one.outputs)
+    return standardised(X, [output.dimensions for output in one.outputs], one.scaling)
+
+
+def probe_losses(X: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """Score features as `screen` does, by ridge regression; the loss of each row that can be scored.
+
+    Args:
+        X: standardised, float32 of shape (n_rows, n_features).
+    """
+    folds = merged(folds)
+    found = ridge.search(X, labels, folds, scaling="features", rows=np.arange(len(labels)), strengths=_STRENGTHS)
+    return judged(unscored(()), found.out_of_fold, labels, scorable(labels, folds)).losses
+
+
 def _fitted(
     features: Features, first: Sequence[Candidate], rows: np.ndarray, labels: np.ndarray, folds: np.ndarray, *,
     head: str, run: Map,

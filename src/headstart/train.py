@@ -25,6 +25,7 @@ from headstart import (
     learning_curve,
     logged_result,
     loggers,
+    offers,
     rejection,
     sealed,
     second_look,
@@ -106,8 +107,7 @@ def train(
     head_module = heads.find(recipe.head)
     wanted = trunk.spec(
         recipe.source, image_size=recipe.image_size, weights=recipe.weights, seed=recipe.seed,
-        cuts=() if ranked else trunk.cuts_of(recipe.cut), preprocessing=recipe.preprocessing,
-        pooling=pooling,  # as it was asked for: after a ranking its trunk, with the features, is there
+        cuts=trunk.cuts_of(recipe.cut), preprocessing=recipe.preprocessing, pooling=pooling,
     )  # fmt: skip
     with lazy(building_backend()) as worker, _kept_open(Store()) as store, contextlib.ExitStack() as at_exit:
         # First, since a worker takes longest to be ready.
@@ -147,7 +147,7 @@ def train(
         group = together(dataset)[train_rows]
         fold = cross_folds(dataset, train_rows, count=recipe.folds, seed=recipe.seed)
         head_start, first_pass = time.perf_counter(), features.seconds
-        choice = ranked.choice if ranked else task.choose(
+        choice = task.choose(
             features, train_rows, folds=fold, seed=recipe.seed,
             joined=trunk.is_joined(recipe.cut), pooling=pooling, groups=group, prefer=recipe.prefer,
             head=head_module.of_options(recipe.head_options) if recipe.head == AUTO else recipe.head,
@@ -262,6 +262,10 @@ def train(
                 blank, rejection=strange, task=dataset.task, rule=rule, places=places,
             ),
             rule=rule, decided=decides,
+            offers=() if ranked or tuned is not None or views.augmented(recipe) or dataset.task != "classes"
+            else offers.find(
+                recipe.source, features, choice, widths=looks.width[train_rows], heights=looks.height[train_rows]
+            ),
             learning_curve=learning_curve.measure(
                 frozen.features, train_rows, frozen.outputs, head=frozen.head, fold_count=recipe.folds,
                 seed=recipe.seed,
