@@ -13,13 +13,15 @@ import statistics
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from headstart import images, trunk
 from headstart.dataset import Dataset
-from headstart.features import extract
+from headstart.ingest import Ingest
 from headstart.store import Store
+from headstart.trunk import PendingTrunk
 from headstart.worker import lazy
 
 
@@ -74,12 +76,19 @@ def trunk_alone(compiled, decoded, seconds=2.0):
 
 
 def whole_pass(dataset, compiled):
-    """Pictures a second of `extract` into an empty store, engine start and writing included."""
+    """Pictures a second of a first pass into an empty store: read, hashed, thumbnailed, decoded once, run and written,
+    engine start included.
+    """
+    future = Future()
+    future.set_result(compiled)
+    pending = PendingTrunk(compiled.image_size, future)
+    fresh = replace(dataset, digests=None)
     with tempfile.TemporaryDirectory() as folder, Store(Path(folder) / "features.sqlite") as store:
         start = time.perf_counter()
-        features = extract(dataset, compiled, store)
+        with Ingest(fresh, store, trunk=pending) as reading:
+            misses = reading.finish().misses
         seconds = time.perf_counter() - start
-    return features.misses / seconds
+    return misses / seconds
 
 
 if __name__ == "__main__":

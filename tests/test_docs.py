@@ -147,8 +147,9 @@ def run(garden: Path, *command: str) -> str:
 
 @pytest.mark.slow
 def test_the_readmes_commands_run(garden: Path) -> None:
-    block, _ = (block for block in blocks(README, "sh") if "headstart" in block and "make" not in block)
+    block, choices, _ = (block for block in blocks(README, "sh") if "headstart" in block and "make" not in block)
     out = run(garden, "sh", "-ec", block)
+    assert "ridge head" in run(garden, "sh", "-ec", choices)
     assert "tulip.jpg" in out
     assert (garden / "flowers.html").stat().st_size > 10_000
     assert len((garden / "answers.jsonl").read_text("utf-8").splitlines()) == 12
@@ -156,7 +157,7 @@ def test_the_readmes_commands_run(garden: Path) -> None:
 
 @pytest.mark.slow
 def test_the_readmes_recipes_run(garden: Path) -> None:
-    _, block = (block for block in blocks(README, "sh") if "headstart" in block and "make" not in block)
+    *_, block = (block for block in blocks(README, "sh") if "headstart" in block and "make" not in block)
     shutil.copytree(garden / "flowers", garden / "photos", dirs_exist_ok=True)
     shutil.copytree(garden / "new-flowers/tulip", garden / "unlabelled", dirs_exist_ok=True)
     small = " --weights random --epochs 1 --image-size 64"  # no network, and little time

@@ -382,7 +382,8 @@ def rank(
     Args:
         photos: any form of PHOTOS, or a `Dataset`; pictures that `train` would measure on take no part.
         sources: names, or one text with commas: `NAME`, `NAME=FILE` for weights of your own, `NAME@SIZE` for another
-            picture size; None for all sources that are here.
+            picture size; None for all sources that are here, then the best of them on larger pictures and the best
+            side by side, where their passes are paid for by those of the others.
         heads: any of `ridge`, `linear`, `blend`, `prototype`, `dense`; None for all of them.
         image_size: (height, width) in pixels for sources that name none; None for each source's own.
         pooling: `avg`, `max` or `avg+max`; `auto` tries all three.
@@ -421,6 +422,7 @@ def rank(
     found = find_best(
         _opened(photos), wanted, names=names, pooling=None if pooling == AUTO else pooling, holdout=holdout,
         folds=folds, seed=seed, budget=budget, prefer=prefer, progress=progress,
+        larger=sources is None and image_size is None, joined=sources is None,
     ).ranking  # fmt: skip
     return found if report is None else found.write_report(report)
 

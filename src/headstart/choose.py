@@ -32,9 +32,11 @@ from headstart.trunk import Output
 
 SCREEN, SAMPLE = 800, 2_000
 """Pictures that all candidates are screened on, and that the finalists are cross-validated on, at most."""
-FINALISTS = 6
-"""Sets of layers that are scored a second time, where so many cannot be told from the best; the best of these, and the
-best single layer, with every head."""
+FINALISTS, SEARCHED = 6, 3
+"""Sets of layers that are scored a second time, where so many cannot be told from the best, and how many of these have
+their strength searched for once more; the best of them, and the best single layer, get every head."""
+MANY, WIDEST = 6_000, 3_500
+"""Pictures beyond which only sets of so many numbers are compared: the system to be solved is as large as these."""
 LEVEL = {"accurate": 0.0, "auto": 0.25, "small": 1.0}
 """Standard errors of the paired difference in loss within which a candidate is level with the best."""
 CHEAPER = 0.9
@@ -157,6 +159,9 @@ def choose_cut(
         groups: equal numbers for pictures that belong together.
     """
     sets = joined_sets(features.outputs, pooling) if joined else single_layers(features.outputs, pooling)
+    widest = WIDEST if len(rows) > MANY else None
+    if widest is not None:
+        sets = [one for one in sets if one.dimensions <= widest] or sets[:1]
     if len(sets) == 1:
         return without_comparison(sets[0].outputs, "it was the only one asked for")
     if not scorable(labels, folds).any():
@@ -168,7 +173,10 @@ def choose_cut(
     screen_on, sample = samples(len(rows), seed)
     with one_core_each() as run:
         part = (rows[screen_on], labels[screen_on], merged(folds)[screen_on])
-        screened = screen(features, *part, sets=sets, run=run, tell=progress, pooling=pooling, several=not joined)
+        screened = screen(
+            features, *part, sets=sets, run=run, tell=progress, pooling=pooling, several=not joined,
+            widest=widest,
+        )  # fmt: skip
         whole = (rows[sample], labels[sample], folds[sample])
         finalists = _fitted(features, nearest(screened), *whole, head=head, run=run)
     known_rows = scorable(labels[screen_on], merged(folds)[screen_on])
@@ -195,7 +203,7 @@ def samples(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def screen(
     features: Features, rows: np.ndarray, labels: np.ndarray, folds: np.ndarray, *,
     sets: Sequence[LayerSet], run: Map, tell: Callable[[int, int], None] | None = None, pooling: str | None = None,
-    neighbours: bool = False, several: bool = True,
+    neighbours: bool = False, several: bool = True, widest: int | None = None,
 ) -> list[Candidate]:  # fmt: skip
     """Score sets of layers by ridge regression: those that are given, then several layers side by side.
 
@@ -208,12 +216,14 @@ def screen(
         pooling: what all layers side by side keep to.
         neighbours: count the vote of nearest neighbours too.
         several: try several layers side by side.
+        widest: numbers of a picture that these have, at most.
     """
     block, columns = features.matrix(rows), columns_of(features.outputs)
     folds = merged(folds)
     known = scorable(labels, folds)
     scored: list[Candidate] = []
     whole = all_layers(features.outputs, pooling) if several else []
+    whole = [one for one in whole if widest is None or one.dimensions <= widest]
     total = len(sets) + len(whole)
 
     def score(one: LayerSet) -> Candidate:
@@ -262,6 +272,23 @@ def _standardised(block: np.ndarray, columns: dict[Output, slice], one: LayerSet
     return standardised(part, [output.dimensions for output in one.outputs], one.scaling)
 
 
+def standardised_rows(features: Features, rows: np.ndarray, one: LayerSet) -> np.ndarray:
+    """Give the features of rows on a set of layers, scaled, float32 of shape (n_rows, n_features)."""
+    X = features.matrix(rows, one.outputs)
+    return standardised(X, [output.dimensions for output in one.outputs], one.scaling)
+
+
+def probe_losses(X: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """Score features as `screen` does, by ridge regression; the loss of each row that can be scored.
+
+    Args:
+        X: standardised, float32 of shape (n_rows, n_features).
+    """
+    folds = merged(folds)
+    found = ridge.search(X, labels, folds, scaling="features", rows=np.arange(len(labels)), strengths=_STRENGTHS)
+    return judged(unscored(()), found.out_of_fold, labels, scorable(labels, folds)).losses
+
+
 def _fitted(
     features: Features, first: Sequence[Candidate], rows: np.ndarray, labels: np.ndarray, folds: np.ndarray, *,
     head: str, run: Map,
@@ -288,11 +315,17 @@ def _fitted(
         module = heads.find(head if hasattr(heads.find(head), "validate") else "linear")
         return list(run(lambda each: validated(each, module.validate(data(each), {"scaling": each.scaling})), best))
 
-    def closed_form(each: Candidate) -> tuple[Candidate, Validated]:
-        found = ridge.validate(data(each), {"scaling": each.scaling}, near=each.strength)
-        return validated(replace(each, strength=float(found.settings["strength"])), found), found
+    def at_once(each: Candidate) -> tuple[Candidate, Validated]:
+        found = ridge.validate(data(each), {"scaling": each.scaling, "strength": each.strength})
+        return validated(each, found), found
 
-    closed = sorted(run(closed_form, best), key=lambda pair: _rank(pair[0]))
+    def searched(pair: tuple[Candidate, Validated]) -> tuple[Candidate, Validated]:
+        found = ridge.validate(data(pair[0]), {"scaling": pair[0].scaling}, near=pair[0].strength)
+        return validated(replace(pair[0], strength=float(found.settings["strength"])), found), found
+
+    closed = sorted(run(at_once, best), key=lambda pair: _rank(pair[0]))
+    closed = [*run(searched, closed[:SEARCHED]), *closed[SEARCHED:]]
+    closed.sort(key=lambda pair: _rank(pair[0]))
     narrow = next((pair for pair in closed[1:] if len(pair[0].layers) == 1), None)
     most = [closed[0], *([narrow] if narrow is not None and len(closed[0][0].layers) > 1 else [])]
     most = closed if few(labels) else most  # where pictures are few, all of it takes no time

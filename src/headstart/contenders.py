@@ -101,6 +101,62 @@ def _size(text: str, size: str) -> tuple[int, int]:
     return height, width
 
 
+def sized(source: str, image_size: tuple[int, int]) -> str:
+    """Name a source at a picture size.
+
+    >>> sized("vgg16", (320, 320)), sized("vgg16", (160, 200))
+    ('vgg16@320', 'vgg16@160x200')
+    """
+    height, width = image_size
+    return f"{source}@{height}" if height == width else f"{source}@{height}x{width}"
+
+
+def larger_contender(one: Contender, widths: np.ndarray, heights: np.ndarray) -> Contender | None:
+    """Give a contender the larger size that it is worth trying at.
+
+    Args:
+        widths, heights: of the pictures, as for `larger_size`.
+
+    Returns:
+        None for several networks side by side, and where `larger_size` or the source knows no larger size.
+    """
+    if len(sources.members(sources.find(one.spec.source))) > 1:
+        return None
+    size = larger_size(one.spec.image_size, widths, heights)
+    if size is None:
+        return None
+    weights = "" if one.spec.weights == "imagenet" else f"={one.spec.weights}"
+    try:
+        sources.at(sources.find(one.spec.source), size)
+    except SourceError:
+        return None
+    return Contender(f"{sized(one.spec.source, size)}{weights}", replace(one.spec, image_size=size), one.size_mb)
+
+
+def joined_contender(several: Sequence[Contender]) -> Contender | None:
+    """Put contenders side by side, each at the size that it has alone.
+
+    Returns:
+        None where they cannot be one source: weights of one's own, or one network twice at one size.
+    """
+    first = several[0].spec
+    if first.weights not in ("imagenet", "random") or any(each.spec.weights != first.weights for each in several):
+        return None
+    names = []
+    for each in several:
+        own = sources.find(each.spec.source).image_size
+        alone = each.spec.image_size == own or "+" in each.spec.source
+        names.append(each.spec.source if alone else sized(each.spec.source, each.spec.image_size))
+    name = "+".join(names)
+    try:
+        found = sources.find(name)
+    except SourceError:
+        return None
+    weights = "" if first.weights == "imagenet" else f"={first.weights}"
+    spec = replace(first, source=name, image_size=found.image_size)
+    return Contender(f"{name}{weights}", spec, sum(each.size_mb for each in several))
+
+
 def larger_size(
     own: tuple[int, int], widths: Sequence[int] | np.ndarray, heights: Sequence[int] | np.ndarray
 ) -> tuple[int, int] | None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
-from headstart import choose, costs, few, heads
+from headstart import choose, costs, few, heads, trunk
 from headstart.choose import Candidate
 from headstart.contenders import Contender
 from headstart.dataset import Dataset
@@ -21,9 +21,9 @@ from headstart.heads import HeadData
 from headstart.layer_sets import single_layers
 from headstart.progress import Progress
 from headstart.racing import OutOfRaceError, OutOfTimeError
-from headstart.ranking import HEADS, Row
+from headstart.ranking import CHOSEN, HEADS, Row
 from headstart.store import Store
-from headstart.trunk import PendingTrunk, cut_name
+from headstart.trunk import Output, PendingTrunk, Works, cut_name
 
 FINALISTS = 6
 """Cuts that are fitted with the first head, at most."""
@@ -61,6 +61,12 @@ class Screened:
     @property
     def best(self) -> Candidate:
         return min(self.candidates, key=lambda c: (c.loss, -c.accuracy))
+
+    @property
+    def widest(self) -> Candidate:
+        """Its best cut of several layers side by side; where it has none, the best."""
+        several = [each for each in self.candidates if len(each.layers) > 1]
+        return min(several or self.candidates, key=lambda c: (c.loss, -c.accuracy))
 
     @property
     def accuracy(self) -> float:
@@ -101,8 +107,8 @@ class Pool:
     dataset: Dataset
     order: np.ndarray
     folds: np.ndarray
-    contenders: Mapping[str, Contender]
-    pending: Mapping[str, PendingTrunk] = field(kw_only=True)
+    contenders: dict[str, Contender]
+    pending: dict[str, PendingTrunk] = field(kw_only=True)
     store: Store = field(kw_only=True)
     pooling: str | None = field(kw_only=True)
     deadline: float | None = field(kw_only=True)
@@ -111,6 +117,15 @@ class Pool:
     scored: dict[str, Screened] = field(default_factory=dict, init=False)
     bad: set[int] = field(default_factory=set, init=False)
     failed: dict[str, InputError] = field(default_factory=dict, init=False)
+    paces: dict[str, float] = field(default_factory=dict, init=False)  # seconds a picture, of passes that were timed
+    joined: set[str] = field(default_factory=set, init=False)  # what was put side by side here
+
+    def add(self, contender: Contender, worker: Works) -> None:
+        """Take in one more contender; of several networks side by side only cuts of more than one count."""
+        self.contenders[contender.name] = contender
+        self.pending[contender.name] = trunk.prepare(contender.spec, worker)
+        if "+" in contender.spec.source:
+            self.joined.add(contender.name)
 
     def labels(self, screened: Screened, rows: np.ndarray) -> np.ndarray:
         """The classes of rows of a contender's features."""
@@ -144,10 +159,14 @@ class Pool:
             self.failed[name] = error
             raise OutOfRaceError from error
         self.bad.update(int(rows[row]) for row in features.bad)
+        if features.misses >= costs.FEWEST_TIMED or name not in self.paces:
+            self.paces[name] = costs.seconds_a_picture(features.trunk, features.seconds, features.misses)
         good = np.array([row for row in range(len(rows)) if row not in features.bad], int)
         chosen = set(self.order[: min(count, choose.SCREEN)].tolist())
         screen = np.array([row for row in good.tolist() if int(rows[row]) in chosen], int)
         candidates, places = self._screen(features, rows, screen, last=count == len(self.order))
+        if name in self.joined:
+            candidates = _across(candidates, features) or candidates
         before = self.scored[name].seconds if name in self.scored else 0.0
         seconds = before + self.clock() - start
         self.scored[name] = Screened(name, features, rows, screen, places, candidates, seconds)
@@ -167,6 +186,22 @@ class Pool:
             )
         return tuple(found), rows[screen][known]
 
+    def seconds_a_picture(self, name: str) -> float:
+        """Estimate what a picture of a pass of a scored contender takes."""
+        return self.paces[name]
+
+    def joint_losses(self, several: Sequence[Screened]) -> np.ndarray:
+        """Score the features of several sources side by side by the ridge probe; they were screened on one sample.
+
+        Returns:
+            The out-of-fold loss of each picture of their `places`.
+        """
+        first = several[0]
+        rows = first.pictures[first.screen]
+        labels, folds = self.dataset.labels[rows], self.folds[rows]
+        X = np.concatenate([choose.standardised_rows(s.features, s.screen, s.widest.set) for s in several], axis=1)
+        return choose.probe_losses(X, labels, folds)
+
     # ---- the finalists -----------------------------------------------------------------------------------------------
 
     def finalists(self, scores: Sequence[Screened]) -> list[tuple[Screened, Candidate]]:
@@ -182,7 +217,8 @@ class Pool:
             if not edge or _worth(pair) > _worth(edge[-1]):
                 edge.append(pair)
         chosen = edge[::-1][: FINALISTS - 2]  # the dearest of the edge is the best of all
-        return [*chosen, *[pair for pair in near if pair not in chosen][: FINALISTS - len(chosen)]]
+        taken = {id(cut) for _, cut in chosen}
+        return [*chosen, *[pair for pair in near if id(pair[1]) not in taken][: FINALISTS - len(chosen)]]
 
     def _timed(self, screened: Screened) -> Screened:
         if not screened.milliseconds:
@@ -197,6 +233,10 @@ class Pool:
     def _cost(self, pair: tuple[Screened, Candidate]) -> float:
         screened, cut = pair
         return costs.at(screened.milliseconds, screened.features.trunk, cut.outputs)
+
+    def cost(self, screened: Screened, outputs: tuple[Output, ...]) -> float:
+        """Milliseconds a picture of some outputs at prediction; measured where they were not yet."""
+        return costs.at(self._timed(screened).milliseconds, screened.features.trunk, outputs)
 
     # ---- heads -------------------------------------------------------------------------------------------------------
 
@@ -215,7 +255,7 @@ class Pool:
         measurable = any(len(cut.right) for _, cut in finalists)
         tried = self._heads(names, measurable)
         skipped: list[str] = []
-        if tuple(names) != HEADS:  # of heads that nobody asked for by name nothing need be said
+        if tuple(names) not in (HEADS, CHOSEN):  # of heads that nobody asked for by name nothing need be said
             why = "there are few pictures" if measurable else "with one picture a class nothing can be compared"
             skipped += [f"the {name} head was not tried: {why}" for name in dict.fromkeys(names) if name not in tried]
         for name in tried:
@@ -302,6 +342,12 @@ class Pool:
                     "head_options": {"scaling": cut.scaling} if cut.scaling != "features" else {}},
             places=places, right=cut.right, losses=cut.losses,
         )  # fmt: skip
+
+
+def _across(candidates: tuple[Candidate, ...], features: Features) -> tuple[Candidate, ...]:
+    """Keep the cuts that several of the networks side by side have a part in: of one alone there is a contender."""
+    member = dict(zip(features.outputs, features.trunk.members, strict=True))
+    return tuple(each for each in candidates if len({member[output] for output in each.outputs}) > 1)
 
 
 def _worth(pair: tuple[Screened, Candidate]) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -11,6 +12,8 @@ from headstart.files import atomic_path
 from headstart.trunk import Output, Trunk
 
 _FILE = "milliseconds.json"
+FEWEST_TIMED = 32
+"""Pictures that must have been run for their seconds to speak of a picture."""
 
 
 def milliseconds(trunk: Trunk) -> tuple[float, ...]:
@@ -32,6 +35,18 @@ def milliseconds(trunk: Trunk) -> tuple[float, ...]:
 def of(trunk: Trunk) -> Callable[[tuple[Output, ...]], float]:
     """Make a function that gives the cost of outputs; the trunk is measured when it is first called."""
     return lambda outputs: at(milliseconds(trunk), trunk, outputs)
+
+
+def seconds_a_picture(trunk: Trunk, seconds: float, computed: int) -> float:
+    """Estimate what a picture of a pass takes: by a pass that was timed, or by the engine's clock where none was.
+
+    Args:
+        seconds: that the pass took.
+        computed: pictures that were run in it; the others were found in the store.
+    """
+    if computed >= FEWEST_TIMED:
+        return seconds / computed
+    return at(milliseconds(trunk), trunk, trunk.outputs) / 1000 / (os.cpu_count() or 1)
 
 
 def at(values: Sequence[float], trunk: Trunk, outputs: Sequence[Output]) -> float:

@@ -27,12 +27,16 @@ from headstart.augment import View
 from headstart.dataset import Dataset
 from headstart.engines import Engine
 from headstart.errors import EngineError, PictureError
-from headstart.files import json_digest
+from headstart.files import cache_folder, json_digest
+from headstart.spool import Spool
 from headstart.store import Space, Store
 from headstart.trunk import Output, PendingTrunk, Trunk
 
 LOOKAHEAD_BYTES = 192 * 2**20
 """Decoded pictures that may wait for the engine."""
+SPOOL_BYTES = 64 * 2**20
+"""Features of a head's training pictures that are kept in memory; more of them go to a temporary file."""
+_ROWS_A_READ = 1_024
 _ROWS_A_WRITE, _BYTES_A_WRITE = 256, 8 * 2**20
 _LARGEST = float(np.finfo(np.float16).max)
 _LARGEST_BITS = int(np.float16(_LARGEST).view(np.uint16))
@@ -123,6 +127,18 @@ class Features:
                 run = _Run(self.dataset, self._store, self._overlay)
                 run.compute(_pending(self.trunk), missing, None)
         raise EngineError(f"{len(places)} pictures changed on disk while headstart ran; run the command again")
+
+    def block(self, rows: Sequence[int] | np.ndarray, outputs: Sequence[Output] | None = None) -> Any:
+        """Features of some rows for whoever reads them in blocks: as `matrix`, or a `Spool` where they are many.
+
+        What is in memory at once does not grow with the number of rows beyond `SPOOL_BYTES`.
+        """
+        wanted = tuple(outputs) if outputs is not None else self.trunk.outputs
+        width = sum(output.dimensions for output in wanted)
+        if 2 * len(rows) * width <= SPOOL_BYTES or self._store is None:
+            return self.matrix(rows, wanted)
+        parts = (self.matrix(rows[at : at + _ROWS_A_READ], wanted) for at in range(0, len(rows), _ROWS_A_READ))
+        return Spool.of(parts, (len(rows), width), np.float16, cache_folder())
 
     def see(self, looks: Sequence[Look], *, kept: Kept | None = None, progress: Progress | None = None) -> None:
         """Compute what is lacking of more looks at these pictures, so that `matrix` finds them.

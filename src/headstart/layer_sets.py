@@ -27,6 +27,10 @@ class LayerSet:
     scaling: str = "features"
 
     @property
+    def dimensions(self) -> int:
+        return sum(output.dimensions for output in self.outputs)
+
+    @property
     def layers(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(output.layer for output in self.outputs))
 

@@ -21,8 +21,8 @@ from headstart.splits import spread_out
 if TYPE_CHECKING:
     from headstart.trunk import Output
 
-MOST_LAYERS = 8
-PICTURES = 600
+MOST_LAYERS = 4
+PICTURES = 400
 """Pictures that the layers are selected on, at most; each class has its share of them."""
 _STRENGTHS = (0.03,)  # the middle one of the probe's: only differences count here
 _ERRORS = 1.0  # standard errors of the paired difference in loss that a layer has to be worth

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from headstart import alike, choose, few, heads, racing, ranking, trunk
+from headstart import additions, alike, choose, few, heads, racing, ranking, trunk
 from headstart.contenders import Contender, contenders
-from headstart.contestants import Fitted, Pool, Screened
+from headstart.contestants import Pool, Screened
 from headstart.dataset import Dataset
 from headstart.errors import InputError, PhotosError, RecipeError, SourceError
 from headstart.heads import auto
@@ -38,25 +38,17 @@ class Ranked:
     Attributes:
         ranking: what was found.
         dataset: the pictures, hashed and looked over, not divided yet.
-        chosen: what was recommended.
     """
 
     ranking: Ranking
     dataset: Dataset
-    chosen: Fitted
-
-    @property
-    def choice(self) -> choose.Choice:
-        """The recommended cut as a choice among all cuts of its source."""
-        cut = self.chosen.cut
-        others = choose.by_loss(each for each in self.chosen.screened.candidates if each.set != cut.set)
-        return choose.Choice(cut, (cut, *others), len(cut.right), "the ranking recommends it")
 
 
 def rank(
     photos: Dataset, wanted: Sequence[Contender], *, names: Sequence[str] = ranking.HEADS, pooling: str | None = None,
     holdout: float = 0.2, folds: int = 5, seed: int = 0, budget: float | None = None, prefer: str = AUTO,
-    progress: Progress = silent, clock: Callable[[], float] = time.monotonic,
+    larger: bool = False, joined: bool = False, progress: Progress = silent,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Ranked:  # fmt: skip
     """Rank contenders on the training pictures of a data set.
 
@@ -68,6 +60,8 @@ def rank(
         holdout, folds, seed: as in a recipe.
         prefer: which of the rows that are level by loss is recommended, as in a recipe.
         budget: seconds after which an answer is wanted; None for as long as it takes.
+        larger: try the best source on larger pictures too, where the pictures have the pixels (`additions`).
+        joined: try the best sources side by side too.
         progress: called with (stage, done, total).
         clock: seconds; what the budget is counted on.
 
@@ -97,15 +91,20 @@ def rank(
         if not went.scores:
             raise _unbuilt(pool)
         ahead = [went.scores[name] for name in went.finished]
-        fitted, skipped = pool.fit(pool.finalists(ahead), names)
-        made = ranking.ranked([*(each.row for each in fitted), *pool.rest(went.scores.values(), fitted)], prefer)
+        more = additions.beside(
+            pool, worker, ahead, went.pictures, prefer=prefer, joined=joined,
+            sizes=(looks.width[rows], looks.height[rows]) if larger else None,
+        )  # fmt: skip
+        fitted, skipped = pool.fit(pool.finalists([*ahead, *more.scores]), names)
+        scores = (*went.scores.values(), *more.scores, *more.partly)
+        made = ranking.ranked([*(each.row for each in fitted), *pool.rest(scores, fitted)], prefer)
         first = _prior(ahead[0], pool, len(rows))
     found = Ranking(
-        made, len(rows), dataset.classes, first, _dropped(went), (*_failed(pool), *_late(went, len(order)), *skipped),
+        made, len(rows), dataset.classes, first, (*_dropped(went), *more.dropped),
+        (*_failed(pool), *_late(went, len(order)), *more.not_tried, *skipped),
         _notes(pool, len(rows), looks.bad), clock() - start,
     )  # fmt: skip
-    chosen = next(each for each in fitted if each.row.recipe is found.recommended.recipe)
-    return Ranked(found, tied, chosen)
+    return Ranked(found, tied)
 
 
 def check_heads(names: Sequence[str]) -> None:
@@ -173,7 +172,10 @@ def _notes(pool: Pool, pictures: int, bad: object) -> tuple[str, ...]:
 
 
 def before_training(photos: Dataset, recipe: Recipe, progress: Progress = silent) -> tuple[Ranked, Recipe]:
-    """What `source: auto` comes to: the ranking, and the recipe with what it recommends.
+    """Rank the sources that are here, and decide the recipe's source, weights and picture size by that.
+
+    Layers and head are left to the training, which chooses them among all of the source's features, as it does for a
+    source that was named.
 
     Raises:
         RecipeError: the recipe decides something that belongs to one source, or has an option that its head has not.
@@ -188,14 +190,15 @@ def before_training(photos: Dataset, recipe: Recipe, progress: Progress = silent
         raise RecipeError("flattened features are too wide to rank sources by; name the source, or use another pooling")
     heads.find(recipe.head).shape(len(photos.classes), recipe.head_options)  # refuses what could not be trained later
     pooling = None if recipe.pooling == AUTO else recipe.pooling
-    names: tuple[str, ...] = ranking.HEADS if recipe.head == AUTO else (recipe.head,)
+    names: tuple[str, ...] = ranking.CHOSEN if recipe.head == AUTO else (recipe.head,)
     if recipe.head == AUTO and recipe.head_options:
         names = (auto.of_options(recipe.head_options),)
     found = rank(
         photos, contenders(image_size=recipe.image_size, pooling=pooling, seed=recipe.seed), names=names,
         pooling=pooling, holdout=recipe.holdout, folds=recipe.folds, seed=recipe.seed, prefer=recipe.prefer,
-        progress=progress,
+        larger=recipe.image_size is None, joined=True, progress=progress,
     )  # fmt: skip
     decided = found.ranking.recommended.recipe
-    options = {**decided["head_options"], **recipe.head_options}
-    return found, replace(recipe, **{**decided, "image_size": tuple(decided["image_size"]), "head_options": options})
+    return found, replace(
+        recipe, source=decided["source"], weights=decided["weights"], image_size=tuple(decided["image_size"])
+    )

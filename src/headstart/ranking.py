@@ -27,6 +27,8 @@ SOLVER_NOISE = 2e-4  # nats: fits that are the same in all but rounding differ b
 ALIKE = 1.05
 """Costs that differ by less than this factor are one cost: a clock is no more exact."""
 HEADS = ("ridge", "linear", "blend", "prototype", "dense")
+CHOSEN = tuple(name for name in HEADS if name != "dense")
+"""The heads that a training chooses among by itself."""
 SHOWN = 12
 
 
@@ -157,6 +159,17 @@ class Ranking:
         gain = other.milliseconds_per_image / max(row.milliseconds_per_image, 1e-9)
         cheaper = f", {gain:.1f} times as cheap as {name}" if gain > ALIKE else ""
         return f"{start}, {cost}{cheaper}. The data cannot tell it from {told} ({other.accuracy:.1%})."
+
+    @property
+    def source_verdict(self) -> str:
+        """Say which source was taken where a training chose layers and head on it."""
+        row = self.recommended
+        if math.isnan(row.accuracy):
+            return f"{row.source} was taken; with one picture a class nothing can be compared"
+        return (
+            f"{row.source} was taken; in the ranking it had {row.accuracy:.1%} ({row.low:.1%} to {row.high:.1%},"
+            f" n = {row.n:,}, out of fold)"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, as `headstart rank --json` prints them."""

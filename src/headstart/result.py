@@ -24,6 +24,7 @@ from headstart.features import Features
 from headstart.findings import Finding
 from headstart.heads import Head
 from headstart.membership import remember
+from headstart.offers import Offer
 from headstart.recipe import Recipe
 from headstart.rejection import Rejection
 from headstart.thresholds import Thresholds
@@ -65,6 +66,7 @@ class TrainResult:
         tuning: what fine-tuning did, or why nothing was tuned.
         frozen: the frozen network's features and head, which `choice` speaks of, whether or not it was tuned then.
         frozen_evaluation: the frozen classifier on the same pictures as `evaluation`, where a tuned one is returned.
+        offers: what was not tried and may bring more, with what it would take.
     """
 
     classifier: Classifier
@@ -91,6 +93,7 @@ class TrainResult:
     tuning: Tuning | None = None
     frozen: Frozen | None = field(default=None, repr=False)
     frozen_evaluation: Any = field(default=None, repr=False)
+    offers: tuple[Offer, ...] = ()
 
     @property
     def fine_tuned(self) -> bool:
@@ -184,6 +187,7 @@ class TrainResult:
             "watched": self.watched,
             "reading": {"kind": self.reading.kind, "words": self.reading.words} if self.reading else None,
             "notes": list(self.notes),
+            "offers": [offer.as_dict() for offer in self.offers],
             "learning_curve": self.learning_curve.as_dict() if self.learning_curve else None,
             "head_start": self.head_start.as_dict() if self.head_start else None,
             "findings": [finding.as_dict() for finding in self.findings],

@@ -21,6 +21,7 @@ _CHOOSE_FROM = 4_000  # pictures that the probe's strength is chosen on, at most
 _IN_PASSING = 600  # the same in a training whose head has no such probabilities of its own
 _WIDE = 4_096  # flattened features of more numbers are averaged over their places first
 _BLOCK = 1_024
+_NARROW = 1_500  # numbers of a picture that a probe of all training pictures is fitted on, at most
 _CENTRE_FROM = 1_000
 _SHOWN = 20  # pictures of a group that are compared, at most
 
@@ -62,6 +63,7 @@ def labels(
         return ()
     known = head.out_of_fold if head is not None else None
     if known is None or len(known) != len(rows):
+        outputs = _deepest(outputs)
         most = _CHOOSE_FROM if head is None else max(_IN_PASSING, 20 * len(dataset.classes))
         known = _out_of_fold(features, rows, folds, outputs, most=most)
     seen = np.flatnonzero(scorable(given, merged(folds)))  # of a class that no other fold has, a fit knows nothing
@@ -119,6 +121,17 @@ def agreement(features: Features, outputs: Sequence[Output]) -> dict[str, float]
         numbers /= np.maximum(np.linalg.norm(numbers, axis=1, keepdims=True), 1e-6)
         found[name] = float((numbers @ numbers.T).min())
     return found
+
+
+def _deepest(outputs: Sequence[Output]) -> Sequence[Output]:
+    """The last of the outputs, as many as have `_NARROW` numbers together, and one at least."""
+    kept, width = [outputs[-1]], outputs[-1].dimensions
+    for output in reversed(outputs[:-1]):
+        width += output.dimensions
+        if width > _NARROW:
+            break
+        kept.insert(0, output)
+    return kept
 
 
 def _out_of_fold(

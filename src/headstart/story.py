@@ -64,7 +64,10 @@ def tell(result: TrainResult, *, name: str = "", others: Mapping[str, TrainResul
             **{name: result.seconds.get(name, 0.0) for name in ("features", "head", "fine_tune", "total")}
         ),
         cache=report.Cache(result.features.hits, result.features.misses),
-        notes=(*result.notes, *_on_tuning(result), *_on_watching(result)),
+        notes=(
+            *result.notes, *_on_tuning(result), *_on_watching(result),
+            *(f"Offer: {offer.words}. {offer.why[:1].upper()}{offer.why[1:]}." for offer in result.offers),
+        ),
         views=_views(result),
         views_words=(
             f"One training picture as it is, and {VIEWS} views of it:"

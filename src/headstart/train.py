@@ -25,6 +25,7 @@ from headstart import (
     learning_curve,
     logged_result,
     loggers,
+    offers,
     rejection,
     sealed,
     second_look,
@@ -106,8 +107,7 @@ def train(
     head_module = heads.find(recipe.head)
     wanted = trunk.spec(
         recipe.source, image_size=recipe.image_size, weights=recipe.weights, seed=recipe.seed,
-        cuts=() if ranked else trunk.cuts_of(recipe.cut), preprocessing=recipe.preprocessing,
-        pooling=pooling,  # as it was asked for: after a ranking its trunk, with the features, is there
+        cuts=trunk.cuts_of(recipe.cut), preprocessing=recipe.preprocessing, pooling=pooling,
     )  # fmt: skip
     with lazy(building_backend()) as worker, _kept_open(Store()) as store, contextlib.ExitStack() as at_exit:
         # First, since a worker takes longest to be ready.
@@ -147,7 +147,7 @@ def train(
         group = together(dataset)[train_rows]
         fold = cross_folds(dataset, train_rows, count=recipe.folds, seed=recipe.seed)
         head_start, first_pass = time.perf_counter(), features.seconds
-        choice = ranked.choice if ranked else task.choose(
+        choice = task.choose(
             features, train_rows, folds=fold, seed=recipe.seed,
             joined=trunk.is_joined(recipe.cut), pooling=pooling, groups=group, prefer=recipe.prefer,
             head=head_module.of_options(recipe.head_options) if recipe.head == AUTO else recipe.head,
@@ -169,7 +169,10 @@ def train(
                 progress=lambda facts: progress("training the head", int(facts["epoch"]), facts.get("epochs")),
             )  # fmt: skip
         views.finished(data)
-        seen = data.features[: len(train_rows)]  # as they are, or, where there are none such, through their first views
+        whole = len(data.features) == len(train_rows)
+        seen = (
+            data.features if whole else data.features[: len(train_rows)]
+        )  # as they are, or, where there are none such, through their first views
         del data  # before the features of other pictures are read
         frozen = Frozen(
             wanted, features, outputs, head, train_rows, fold,
@@ -193,7 +196,7 @@ def train(
         del seen
 
         def answers(name: str, layers: Sequence[heads.Layer]) -> np.ndarray:
-            return heads.apply(layers, features.matrix(rows[name], outputs))
+            return heads.apply(layers, features.block(rows[name], outputs))
 
         raw = head.layers
         apart = watched if watched not in (None, final) else None  # what is reported on calibrates nothing
@@ -215,7 +218,7 @@ def train(
         )
         others = tuple(measured(name, answers(name, head.layers)) for name in rows if name not in ("train", final))
         opened = sealed.opening(dataset, rows[final], head.layers, outputs)  # last, and once
-        shown = features.matrix(rows[final], outputs)
+        shown = features.block(rows[final], outputs)
         evaluation, uncalibrated = (measured(final, heads.apply(layers, shown)) for layers in (head.layers, raw))
         before = measured(final, heads.apply(untrained, shown), task.before)
         evaluation = replace(evaluation, opened=opened)
@@ -259,6 +262,10 @@ def train(
                 blank, rejection=strange, task=dataset.task, rule=rule, places=places,
             ),
             rule=rule, decided=decides,
+            offers=() if ranked or tuned is not None or views.augmented(recipe) or dataset.task != "classes"
+            else offers.find(
+                recipe.source, features, choice, widths=looks.width[train_rows], heights=looks.height[train_rows]
+            ),
             learning_curve=learning_curve.measure(
                 frozen.features, train_rows, frozen.outputs, head=frozen.head, fold_count=recipe.folds,
                 seed=recipe.seed,

@@ -123,7 +123,9 @@ def head_data(
         truth = dataset.labels[watch] if targets is None else dataset.target_matrix(watch)
         watched = (features.matrix(watch, outputs), truth)
     if not by_epochs:
-        block = np.concatenate([features.matrix(rows, outputs, view=view) for view in (None, *kept)])
+        block: Any = features.block(rows, outputs)
+        if kept:
+            block = np.concatenate([features.matrix(rows, outputs, view=view) for view in (None, *kept)])
         times = 1 + len(kept)
         return HeadData(
             block, np.tile(labels, times), classes, np.tile(folds, times), recipe.seed, clean=len(labels),

@@ -63,7 +63,8 @@ def _rows(result: TrainResult) -> list[tuple[str, str]]:
     ]  # fmt: skip
     if result.ranking:
         tried = len(dict.fromkeys(row.source for row in result.ranking.rows))
-        rows.append((f"of {tried} sources", result.ranking.verdict))
+        rows.append((f"of {tried} sources", result.ranking.source_verdict))
+        rows += [("not tried", text) for text in result.ranking.not_tried]
         if result.ranking.prior:
             rows.append(("rule of thumb", str(result.ranking.prior)))
     if recipe.augment != "none":
@@ -95,6 +96,7 @@ def _rows(result: TrainResult) -> list[tuple[str, str]]:
     if result.looks:
         rows.append(("looks", result.looks))
     rows += [("note", text) for text in result.notes]
+    rows += [("offer", f"{offer.words}; {offer.why}") for offer in result.offers]
     if result.reading:
         rows.append(("curves", result.reading.words))
     if result.head_start:

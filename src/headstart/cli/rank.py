@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 HELP = """
 Rank pretrained networks on PHOTOS: every source, cut, pooling and head, with what prediction costs. Nothing is trained.
 
-One pass a source gives all its cuts. Figures are out of fold on the training pictures; those that a final figure will
-be of take no part. Rows marked = cannot be told from the best by these pictures; recommended, marked *, is the row of
-least loss, or one that is level with it and cheaper. Then: headstart train PHOTOS --source auto, or the row's own
-source and cut.
+One pass a source gives all its cuts. Without --sources the best one is tried on larger pictures too, and the best ones
+side by side, where the passes of the others have paid for that. Figures are out of fold on the training pictures; those
+that a final figure will be of take no part. Rows marked = cannot be told from the best by these pictures; recommended,
+marked *, is the row of least loss, or one that is level with it and cheaper. Then: headstart train PHOTOS --source
+auto, or the row's own source and cut.
 
 \b
 headstart rank flowers/

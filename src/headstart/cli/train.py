@@ -49,7 +49,7 @@ holds that of the run it came from. Options beside it go before what it says.
     "--source",
     metavar="NAME",
     help="Pretrained network, NAME@SIZE for another picture size, NAME+NAME for several side by side, or auto for the"
-    " best that is here.  [default: efficientnet_lite0]",
+    " best that is here, alone, on larger pictures or with others.  [default: efficientnet_lite0]",
 )
 @_common.weights_option
 @_common.image_size_option

@@ -22,6 +22,7 @@ from headstart.probes import answers_out_of_fold
 STRENGTHS = tuple(float(s) for s in np.logspace(1, -4, 11))
 WIDEST = 6_000
 """Features, or pictures, up to which a system of so many unknowns is solved at once; beyond it is solved by steps."""
+_PRECISE = 2_048  # features up to which their inner products are summed as 64-bit numbers
 _CHUNK = 2048
 _STEPS = 300
 
@@ -93,13 +94,13 @@ def _primal(system: _System, shift: float) -> np.ndarray:
     """As many equations as there are features."""
     from scipy.linalg import cho_factor, cho_solve
 
-    gram = np.zeros((system.width, system.width))
+    gram = np.zeros((system.width, system.width), np.float64 if system.width <= _PRECISE else np.float32)
     right = np.zeros((system.width, system.targets.shape[1]))
     for rows, block in system.rows():
         gram += block.T @ block
         right += block.T @ system.targets[rows]
     gram[np.diag_indices(system.width)] += shift
-    return np.asarray(cho_solve(cho_factor(gram, lower=True), right))
+    return np.asarray(cho_solve(cho_factor(gram, lower=True, overwrite_a=True), right.astype(gram.dtype)))
 
 
 def _dual(system: _System, shift: float) -> np.ndarray:

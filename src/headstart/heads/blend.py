@@ -23,6 +23,7 @@ from headstart.heads._softmax import chooses as chooses
 from headstart.heads._softmax import head_of, one_layer
 from headstart.heads._softmax import notes as notes
 from headstart.heads._softmax import untrained as untrained
+from headstart.spool import with_columns
 
 NAME = "blend"
 SUMMARY = "a weighted mean of heads on several sets of layers, as one layer"
@@ -178,6 +179,6 @@ def _part(data: HeadData, parts: Sequence[int]) -> HeadData:
     if not all(isinstance(part, int) and 0 <= part < len(widths) for part in parts):
         raise RecipeError(f"parts of a member are places of outputs, 0 to {len(widths) - 1}; got {list(parts)!r}")
     return replace(
-        data, features=data.features[:, _columns(data, parts)], parts=tuple(widths[part] for part in parts),
+        data, features=with_columns(data.features, _columns(data, parts)), parts=tuple(widths[part] for part in parts),
         validated=None,
     )  # fmt: skip

@@ -291,7 +291,7 @@ def _layer(
 ) -> Layer:  # fmt: skip
     """The fit on all pictures as one layer on raw features."""
     mean, deviation = scale
-    X = ((widened(data.features) - mean) / deviation).astype(np.float64)
+    X = ((widened(np.asarray(data.features)) - mean) / deviation).astype(np.float64)
     centres, counts = _means(X, data.labels, data.classes)
     rest = X - centres[data.labels]
     freedom = max(len(X) - int((counts > 0).sum()), 1)
