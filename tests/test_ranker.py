@@ -80,7 +80,7 @@ def test_what_is_ranked_is_what_train_holds_back_from(tiny_pictures: Path, monke
 
     monkeypatch.setattr(contestants, "extract", watched)
     monkeypatch.setattr(ranker, "contenders", lambda **given: contenders(ONE, **given))
-    result = train(tiny_pictures, Recipe(source="auto"))
+    result = train(tiny_pictures, Recipe(source="auto", image_size=(64, 64)))
     digests = np.array([digest.hex() for digest in result.dataset.digests])
     assert {digest.hex() for digest in seen} == set(digests[result.rows["train"]])
     assert not {digest.hex() for digest in seen} & set(digests[result.rows["test"]])

@@ -100,9 +100,10 @@ class Additions:
         """List groups of sources whose joint features are better than the best source's, the one to take first."""
         groups = [able[:1], *([able[0], other] for other in able[1:]), *([able] if len(able) > 2 else [])]
         losses = [able[0].best.losses]
-        for done, group in enumerate(groups[1:], 1):
-            losses.append(self.pool.joint_losses(group))
-            self.pool.progress("features side by side", done, len(groups) - 1)
+        with choose.one_core_each() as run:
+            for done, found in enumerate(run(self.pool.joint_losses, groups[1:]), 1):
+                losses.append(found)
+                self.pool.progress("features side by side", done, len(groups) - 1)
         least = min(losses, key=lambda each: float(each.mean()))
         level = [choose.within(-least, -each, choose.LEVEL[self.prefer]) for each in losses]
         if level[0]:
