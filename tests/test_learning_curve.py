@@ -94,7 +94,7 @@ def test_a_smaller_part_is_held_back_more(monkeypatch):
     asked = {}
     real = linear.refit
 
-    def refit(features, labels, *, classes, strength):
+    def refit(features, labels, *, classes, strength, **_):
         asked[len(labels)] = strength
         return real(features, labels, classes=classes, strength=strength)
 

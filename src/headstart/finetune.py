@@ -544,6 +544,8 @@ class _Run:
                 parts=tuple(output.dimensions for output in outputs),
             )  # fmt: skip
             options = dict(self.recipe.head_options)
+            if outputs != self.frozen.outputs:
+                options.pop("members", None)  # they are told by the outputs of the frozen network's head
             if outputs == self.frozen.outputs and not heads.find(self.frozen.head.name).BY_EPOCHS:
                 options = {**self.frozen.head.options, **options}
             found = heads.find(self.frozen.head.name).fit(data, options=options)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from headstart.halves import widened
+from headstart.heads._scaling import scales
 
 _COLUMNS = 1024  # features that are standardised at once
 _JITTER = 1e-5  # of the mean of the diagonal: copies make K singular, and float32 rounds
@@ -42,11 +43,11 @@ class GramLogistic:
 
         self.labels, self.classes = labels, classes
         self.gram = np.zeros((len(features), len(features)), np.float32)
+        mean, divisor = scales(features)
         for start in range(0, features.shape[1], _COLUMNS):
             block = widened(features[:, start : start + _COLUMNS])
-            block -= block.mean(axis=0)
-            deviation = np.sqrt(np.einsum("ij,ij->j", block, block) / max(len(block), 1))
-            block /= np.where(deviation > 1e-6, deviation, 1)
+            block -= mean[start : start + _COLUMNS]
+            block /= divisor[start : start + _COLUMNS]
             with threadpool_limits(1, user_api="blas"):  # a second thread mostly spins beside whatever else runs
                 self.gram += block @ block.T
 

@@ -28,6 +28,7 @@ from headstart.features import Features
 from headstart.few import few
 from headstart.gram_logistic import GramLogistic
 from headstart.heads import Head, Layer, apply, linear
+from headstart.heads._scaling import scales
 from headstart.outlook import Outlook, look_on
 from headstart.splits import assign, folds
 from headstart.splitting import keys, together
@@ -245,6 +246,8 @@ def _curve(
     if len(drawn) < 2:
         return None
 
+    scale = scales(material.features) if material.features.shape[1] else None  # as a cross-validation would
+
     def right(share: float, number: int, draw: int) -> np.ndarray:
         if share == 1 and known is not None:
             return known[number]
@@ -254,8 +257,9 @@ def _curve(
             answers = fit(rows, number, penalty)
         else:
             layer = linear.refit(
-                material.features[rows], material.labels[rows], classes=material.classes, strength=penalty
-            )
+                material.features[rows], material.labels[rows], classes=material.classes, strength=penalty,
+                scale=scale,
+            )  # fmt: skip
             answers = _answers(layer, features)
         found: np.ndarray = answers == labels
         return found

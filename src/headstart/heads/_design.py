@@ -54,10 +54,13 @@ class Design:
         width: numbers in a row of `block`.
     """
 
-    def __init__(self, features: np.ndarray, parts: Sequence[int] = (), scaling: str = "features") -> None:
+    def __init__(
+        self, features: np.ndarray, parts: Sequence[int] = (), scaling: str = "features", *,
+        scale: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> None:  # fmt: skip
         self.features, self.parts, self.scaling = features, tuple(parts), scaling
         self.count, dimensions = features.shape
-        self.mean, self.deviation = scales(features, parts, scaling)
+        self.mean, self.deviation = scale or scales(features, parts, scaling)
         if not (np.isfinite(self.mean).all() and np.isfinite(self.deviation).all()):
             wrong = np.flatnonzero(~np.isfinite(self.mean * self.deviation))[:5].tolist()
             raise ValueError(f"features that are no numbers cannot be fitted. Received: them in columns {wrong}, …")

@@ -123,9 +123,16 @@ def finish(data: HeadData, validated: Validated) -> tuple[Layer, ...]:
     return (problem.layer(weights[0]),)
 
 
-def refit(features: np.ndarray, labels: np.ndarray, *, classes: int, strength: float) -> Layer:
-    """Fit the softmax layer at a strength that was chosen before, to the precision of the search."""
-    problem = Problem(Design(features), labels, classes, None)
+def refit(
+    features: np.ndarray, labels: np.ndarray, *, classes: int, strength: float,
+    scale: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Layer:  # fmt: skip
+    """Fit the softmax layer at a strength that was chosen before, to the precision of the search.
+
+    Args:
+        scale: what to subtract from the features and to divide them by; from these rows where it is None.
+    """
+    problem = Problem(Design(features, scale=scale), labels, classes, None)
     return problem.layer(problem.solve(strength, tolerance=TOLERANCE)[0])
 
 
