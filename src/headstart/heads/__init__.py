@@ -97,7 +97,7 @@ class Validated:
         table: rows of `strength`, `accuracy`, `loss` that the penalty was chosen from.
         members: what a blend is made of; `settings` has their weights.
         parts: places, in `HeadData.parts`, of the outputs that it is given; empty for all.
-        state: whatever spares `finish` to begin anew.
+        state: whatever spares `finish` to begin anew; `without_state` lets go of it.
     """
 
     head: str
@@ -130,6 +130,10 @@ class Validated:
         if self.members:
             return {"members": [dict(each) for each in self.settings["members"]]}
         return {name: self.settings[name] for name in ("scaling", "strength", "shrinkage") if name in self.settings}
+
+    def without_state(self) -> Validated:
+        """Let go of what `finish` could begin with, which may be as large as the features."""
+        return replace(self, state=None, members=tuple(member.without_state() for member in self.members))
 
     def losses(self, labels: np.ndarray) -> np.ndarray:
         """Cross-entropy of each validated row in nats; `labels` are those of all rows."""
