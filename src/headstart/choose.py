@@ -1,11 +1,11 @@
 """Which layers and which head: every candidate is scored on the user's own training pictures, from one cached pass.
 
 All sets of layers (`layer_sets`) are screened on a sample by a ridge classifier in closed form; the best of them are
-then cross-validated with the heads themselves on more pictures. They are compared by calibrated cross-entropy out of
-fold: it speaks of every picture, where accuracy speaks of the few that change sides, so it tells far better which
-candidate will be right more often on new pictures. What cannot be told apart is averaged (`heads.blend`), and a
-candidate that is level with the average and costs less at prediction, by measurement, goes before it. That the best of many is
-flattered is no reason to take another one; how far it is flattered is estimated (`selection_bias`) and said.
+then cross-validated with the heads themselves on more pictures. Chosen is the candidate of least calibrated
+cross-entropy out of fold: it speaks of every picture, where accuracy speaks of the few that change sides, so it tells
+far better which candidate will be right more often on new pictures. Candidates that are level go to the one that costs
+least at prediction, by measurement. That the best of many is flattered is no reason to take another one; how far it is
+flattered is estimated (`selection_bias`) and said.
 """
 
 from __future__ import annotations
